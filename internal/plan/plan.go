@@ -1,0 +1,77 @@
+// Package plan owns the plan of one run: everything that will happen, and
+// when, worked out before anything starts. Compile is pure: the same
+// scenario, system, variant and seed give the same plan.
+package plan
+
+import (
+	"time"
+
+	"github.com/faultline-lab/faultline/chaos"
+	"github.com/faultline-lab/faultline/loadgen"
+	"github.com/faultline-lab/faultline/resilience"
+)
+
+// Plan is one run of one variant. All offsets count from the start of the load.
+type Plan struct {
+	Scenario string              `json:"scenario"`
+	Variant  string              `json:"variant"`
+	About    string              `json:"about,omitempty"` // of the variant
+	System   string              `json:"system"`
+	Seed     uint64              `json:"seed"`
+	Phases   []Phase             `json:"phases"`
+	Loads    []loadgen.Load      `json:"loads"`
+	Faults   []Window            `json:"faults"`
+	Policies resilience.Policies `json:"policies,omitempty"`
+	Expect   []Expectation       `json:"expect"`
+	Abort    []Abort             `json:"abort,omitempty"`
+	// MaxLag is the greatest p99 of the generator's lag with which a verdict may be given.
+	MaxLag time.Duration `json:"max_lag"`
+}
+
+// Phase is a named stretch of the run.
+type Phase struct {
+	Name  string        `json:"name"`
+	Start time.Duration `json:"start"`
+	End   time.Duration `json:"end"`
+}
+
+// Window is a fault and when it acts. Load faults (spike) are already part of Loads; their
+// window is listed with Load set, and nothing is injected.
+type Window struct {
+	chaos.Fault
+	Load  string        `json:"load,omitempty"`
+	Start time.Duration `json:"start"`
+	End   time.Duration `json:"end"`
+}
+
+// Expectation is a comparison that should hold. In names a phase or a fault; empty means the whole run
+// without warmup.
+type Expectation struct {
+	In     string `json:"in,omitempty"`
+	That   string `json:"that"`   // as written: goodput(browse) < 50%
+	Source string `json:"source"` // file:line, for messages
+}
+
+// Abort ends the run early when That holds for that long.
+type Abort struct {
+	That string        `json:"that"`
+	For  time.Duration `json:"for"`
+}
+
+// Length is the end of the last phase.
+func (p *Plan) Length() time.Duration {
+	if len(p.Phases) == 0 {
+		return 0
+	}
+	return p.Phases[len(p.Phases)-1].End
+}
+
+// Phase returns the named phase and whether there is one.
+func (p *Plan) Phase(name string) (Phase, bool) {
+	for _, phase := range p.Phases {
+		if phase.Name == name {
+			return phase, true
+		}
+	}
+	return Phase{}, false
+}

@@ -1,0 +1,86 @@
+// Package record owns what a run leaves behind: its directory, the files in
+// it, and reading them back. One clock: every time is wall-clock time of the
+// machine that ran the lab.
+package record
+
+import (
+	"time"
+
+	"github.com/faultline-lab/faultline/chaos"
+	"github.com/faultline-lab/faultline/loadgen"
+	"github.com/faultline-lab/faultline/observability/telemetry"
+
+	"github.com/faultline-lab/faultline/internal/plan"
+	"github.com/faultline-lab/faultline/internal/system"
+)
+
+// The files of a run's directory.
+const (
+	ScenarioFile  = "scenario.yaml"
+	PlanFile      = "plan.json"
+	SystemFile    = "system.json"
+	MetaFile      = "run.json"
+	EventsFile    = "events.jsonl"
+	ResultsFile   = "results.parquet"
+	TelemetryFile = "telemetry.db"
+	MetricsDir    = "metrics"
+	ProfilesDir   = "profiles"
+	LogsDir       = "output" // what the processes printed
+	VerdictFile   = "verdict.json"
+	JUnitFile     = "junit.xml"
+	MarkdownFile  = "verdict.md"
+	ReportFile    = "report.html"
+)
+
+// Meta is what a run is, on one page.
+type Meta struct {
+	Format   int            `json:"format"` // of the directory; FormatVersion when it was written
+	ID       string         `json:"id"`     // the directory's name
+	Scenario string         `json:"scenario"`
+	Variant  string         `json:"variant"`
+	System   string         `json:"system"`
+	Seed     uint64         `json:"seed"`
+	Version  string         `json:"version"` // of faultline
+	Machine  string         `json:"machine"` // "linux/amd64, 2 CPUs"
+	Started  time.Time      `json:"started"` // the command
+	Load     time.Time      `json:"load"`    // time zero of the plan; zero when the load never started
+	Ended    time.Time      `json:"ended"`
+	Outcome  string         `json:"outcome"` // completed | aborted | interrupted | broken
+	Reason   string         `json:"reason,omitempty"`
+	Loss     telemetry.Loss `json:"loss"`
+}
+
+// FormatVersion is the version of the run directory that this code writes.
+const FormatVersion = 1
+
+// The kinds of event.
+const (
+	EventPhase   = "phase"   // Name: the phase; Text: started | ended
+	EventFault   = "fault"   // Name: the fault's id; Text: injected | felt | not felt | recovered | not recovered; Effect is set on all but the first
+	EventHealth  = "health"  // Name: the service or edge; Text: healthy | unhealthy
+	EventAlert   = "alert"   // Name: the alert; Text: pending | firing | resolved; Data: labels
+	EventProcess = "process" // Name: the process; Text: started | ready | exited | killed | paused | restarted
+	EventAudit   = "audit"   // Name: invariants; Data: the probe's answer
+	EventAbort   = "abort"   // Name: the reason
+	EventNote    = "note"    // Name: a topic; anything else worth keeping, such as connections cut by a fallback
+)
+
+// Event is one thing that happened.
+type Event struct {
+	Time   time.Time      `json:"time"`
+	Kind   string         `json:"kind"`
+	Name   string         `json:"name"`
+	Text   string         `json:"text,omitempty"`
+	Effect *chaos.Effect  `json:"effect,omitempty"`
+	Data   map[string]any `json:"data,omitempty"`
+}
+
+// Run is a recorded run, in memory: all that judging needs but the telemetry.
+type Run struct {
+	Dir     string
+	Meta    Meta
+	Plan    *plan.Plan
+	System  *system.System
+	Events  []Event
+	Results []loadgen.Result
+}

@@ -1,0 +1,101 @@
+// Package loadgen owns the load: when requests are due (arrivals), what they
+// are (steps of a journey), sending them through vegeta, and what became of
+// each one (results). It knows nothing of scenarios, faults or verdicts.
+package loadgen
+
+import "time"
+
+// Arrivals names the process that draws the times at which requests are due.
+type Arrivals string
+
+// The arrival processes. Poisson draws independent exponential gaps, as
+// independent users do; Constant spaces arrivals evenly.
+const (
+	Poisson  Arrivals = "poisson"
+	Constant Arrivals = "constant"
+)
+
+// Load is one stream of journeys sent at a given rate. It is open loop: an
+// arrival is due at its time, whatever became of the ones before. With Users > 0 the
+// load is closed loop: that many users each start the next journey when the last ended,
+// and Stages give its length only.
+type Load struct {
+	Name     string        `json:"name"`
+	Service  string        `json:"service"` // whom it calls; a key of Share.Targets
+	Steps    []Step        `json:"steps"`   // one step is a request, more are a journey
+	Stages   []Stage       `json:"stages"`
+	Arrivals Arrivals      `json:"arrivals"`
+	Users    int           `json:"users,omitempty"`
+	SLO      time.Duration `json:"slo"`     // a journey that ends well within it counts as good; 0 means no limit
+	Timeout  time.Duration `json:"timeout"` // of each step; the client gives up after it
+	Seed     uint64        `json:"seed"`
+}
+
+// Stage is a stretch of time over which the rate goes linearly From -> To,
+// in arrivals per second.
+type Stage struct {
+	For  time.Duration `json:"for"`
+	From float64       `json:"from"`
+	To   float64       `json:"to"`
+}
+
+// Step is one request of a journey. Path, header values and Body are Go
+// templates: {{rand 1 500}}, {{uuid}}, {{seq}} and {{.name}} for what an
+// earlier step extracted.
+type Step struct {
+	Name    string            `json:"name"`
+	Method  string            `json:"method,omitempty"` // HTTP
+	Path    string            `json:"path,omitempty"`   // HTTP
+	RPC     string            `json:"rpc,omitempty"`    // gRPC: package.Service/Method, body as JSON
+	Headers map[string]string `json:"headers,omitempty"`
+	Body    string            `json:"body,omitempty"`
+	// Extract maps a name to a dotted path into the JSON answer ("items.0.id").
+	Extract map[string]string `json:"extract,omitempty"`
+	// Accept lists the statuses that count as success besides 2xx (HTTP) and OK (gRPC).
+	Accept []int `json:"accept,omitempty"`
+}
+
+// Target says where a service is reached.
+type Target struct {
+	Protocol string   `json:"protocol"` // http | grpc
+	Addrs    []string `json:"addrs"`    // host:port; more than one are used in turn
+}
+
+// Share is what one worker is to send: the whole plan's load, or its part of it
+// when there are more workers.
+type Share struct {
+	Start   time.Time         `json:"start"` // when time zero of every load is due
+	Targets map[string]Target `json:"targets"`
+	Loads   []Load            `json:"loads"`
+	Worker  int               `json:"worker"`  // 0-based
+	Workers int               `json:"workers"` // 0 means 1
+	// MaxInFlight bounds the memory that waiting requests may hold; an arrival beyond
+	// it is recorded as a result with Error "not sent: too many in flight". 0 means 20,000.
+	MaxInFlight int `json:"max_in_flight,omitempty"`
+	// Baggage is sent as W3C baggage with every request.
+	Baggage map[string]string `json:"baggage,omitempty"`
+}
+
+// Result says what became of one step, or, where Step is empty, of a whole
+// journey (of a single-step load only the journey's row exists). Latency
+// counts from Due: what the generator lost is part of it.
+type Result struct {
+	Load    string    `json:"load" parquet:"load,dict"`
+	Step    string    `json:"step,omitempty" parquet:"step,dict"`
+	Seq     uint64    `json:"seq" parquet:"seq"` // number of the arrival within its load
+	Due     time.Time `json:"due" parquet:"due,timestamp(nanosecond)"`
+	Sent    time.Time `json:"sent" parquet:"sent,timestamp(nanosecond)"`
+	Done    time.Time `json:"done" parquet:"done,timestamp(nanosecond)"`
+	Status  int       `json:"status" parquet:"status"`                // HTTP status or gRPC code; 0 when there was no answer
+	OK      bool      `json:"ok" parquet:"ok"`                        // answered, and with success
+	Error   string    `json:"error,omitempty" parquet:"error,dict"`   // why not, in few words and of few kinds
+	Bytes   int64     `json:"bytes" parquet:"bytes"`                  // of the answer's body
+	TraceID string    `json:"trace_id" parquet:"trace_id"`            // 32 hex digits; of a journey, the trace of the step that decided its fate
+	Faults  string    `json:"faults,omitempty" parquet:"faults,dict"` // ids of the faults active at Due, comma-separated; filled in by the record
+}
+
+// Latency is the time from due to done.
+func (r Result) Latency() time.Duration { return r.Done.Sub(r.Due) }
+
+// Lag is the generator's own delay, from due to sent.
+func (r Result) Lag() time.Duration { return r.Sent.Sub(r.Due) }

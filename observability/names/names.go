@@ -1,0 +1,109 @@
+// Package names owns every name that telemetry goes by: metrics, labels, span
+// attributes. Whoever emits and whoever queries takes the name from here, and
+// a test holds dashboards and alert rules to this list.
+package names
+
+// Metrics of a service's door: where requests enter and wait for a worker.
+const (
+	DoorWorkers       = "door_workers"              // gauge: how many may work at once
+	DoorBusy          = "door_busy_workers"         // gauge
+	DoorQueueLimit    = "door_queue_limit"          // gauge
+	DoorQueueDepth    = "door_queue_depth"          // gauge: requests waiting for a worker
+	DoorRequests      = "door_requests_total"       // counter by outcome: served | shed | expired | abandoned
+	DoorWait          = "door_wait_seconds"         // histogram: time waited in the queue
+	DoorServiceTime   = "door_service_time_seconds" // histogram: time a worker was really held
+	DoorWastedSeconds = "door_wasted_seconds_total" // counter: worker time spent for callers who had gone
+)
+
+// Metrics of an edge as its caller sees it. A call is what the program asked
+// for; an attempt is one try that a policy made of it. Attempts over calls is the
+// edge's amplification.
+const (
+	EdgeCalls           = "edge_calls_total"              // counter by caller, callee, outcome
+	EdgeAttempts        = "edge_attempts_total"           // counter by caller, callee, outcome
+	EdgeCallDuration    = "edge_call_duration_seconds"    // histogram by caller, callee; exemplars
+	EdgeAttemptDuration = "edge_attempt_duration_seconds" // histogram by caller, callee, replica; exemplars
+	EdgeInFlight        = "edge_in_flight"                // gauge by caller, callee: calls under way
+)
+
+// Metrics of policies. The label policy is the kind ("circuit_breaker"), on is the edge
+// ("payments->bank") or the service whose door it guards.
+const (
+	PolicyRejections  = "policy_rejections_total"  // counter by on, policy, cause
+	PolicyRetries     = "policy_retries_total"     // counter by on
+	PolicyState       = "policy_state"             // gauge by on, policy: breaker 0 closed, 1 half-open, 2 open; limit now; tokens left
+	PolicyTransitions = "policy_transitions_total" // counter by on, policy, to
+	PolicyHedges      = "policy_hedges_total"      // counter by on, outcome: sent | won
+)
+
+// Metrics of servers, after OpenTelemetry's semantic conventions, with exemplars.
+const (
+	HTTPServerDuration = "http_server_request_duration_seconds" // http_request_method, http_route, http_response_status_code
+	RPCServerDuration  = "rpc_server_call_duration_seconds"     // rpc_method, rpc_response_status_code
+)
+
+// Metrics of messaging and of the shop's own business.
+const (
+	MessagesPublished = "messaging_published_total" // subject
+	MessagesConsumed  = "messaging_consumed_total"  // subject, outcome: ok | retried | duplicate | dead_letter
+	OutboxPending     = "outbox_pending"            // gauge: committed, not yet published
+	SagasTotal        = "sagas_total"               // outcome: confirmed | cancelled
+	SagasPending      = "sagas_pending"             // gauge
+	CacheRequests     = "cache_requests_total"      // cache, outcome: hit | miss
+	DeadLetters       = "dead_letters_total"        // subject
+)
+
+// Metrics of telemetry itself.
+const (
+	SpansDropped = "telemetry_spans_dropped_total"
+	LogsDropped  = "telemetry_logs_dropped_total"
+)
+
+// Metrics of the lab, exported by the controller.
+const (
+	FaultActive      = "faultline_fault_active"           // gauge 0/1 by fault, kind, target
+	PhaseActive      = "faultline_phase_active"           // gauge 0/1 by phase
+	RunInfo          = "faultline_run_info"               // 1, by run, scenario, variant, system
+	LoadOffered      = "faultline_load_offered_total"     // counter by load: journeys that came due
+	LoadDone         = "faultline_load_done_total"        // counter by load, outcome: good | slow | failed
+	LoadLatency      = "faultline_load_latency_seconds"   // histogram by load, from due; exemplars
+	LoadLag          = "faultline_load_lag_seconds"       // histogram by load: sent - due
+	ProcessCPU       = "faultline_process_cpu_seconds"    // gauge by process: CPU seconds used so far
+	ProcessResident  = "faultline_process_resident_bytes" // gauge by process
+	ProxyConnections = "faultline_proxy_connections"      // gauge by caller, callee, replica
+	ProxyBytes       = "faultline_proxy_bytes"            // gauge by caller, callee, replica, direction: bytes passed so far
+)
+
+// Labels.
+const (
+	Caller   = "caller"
+	Callee   = "callee"
+	Replica  = "replica" // 1-based
+	Outcome  = "outcome" // of calls and attempts: ok | error | timeout | rejected | cancelled
+	On       = "on"
+	Policy   = "policy"
+	Cause    = "cause"
+	To       = "to"
+	Service  = "service"  // added by scraping: the service's name
+	Instance = "instance" // added by scraping: service-replica, such as catalog-2
+	Load     = "load"
+	Fault    = "fault"
+	Kind     = "kind"
+	Target   = "target"
+	Phase    = "phase"
+	Process  = "process"
+)
+
+// Span attributes beyond the semantic conventions.
+const (
+	AttrEdge    = "edge"              // caller->callee, on client spans
+	AttrReplica = "edge.replica"      // which replica of the callee was asked
+	AttrAttempt = "retry.attempt"     // 1-based, on client spans of attempts
+	AttrPolicy  = "policy"            // which policy ended the call
+	AttrQueued  = "door.wait_ms"      // on server spans: time waited for a worker
+	AttrHeld    = "door.held_ms"      // on server spans: time a worker was held
+	AttrOutcome = "door.outcome"      // on server spans
+	AttrFault   = "faultline.fault"   // id of the fault that hit this request
+	AttrLoad    = "faultline.load"    // on the load generator's baggage
+	AttrJourney = "faultline.journey" // seq of the journey
+)
