@@ -70,6 +70,7 @@ type ListProductsRequest struct {
 	Page          int32                  `protobuf:"varint,1,opt,name=page,proto3" json:"page,omitempty"`
 	PageSize      int32                  `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	Category      string                 `protobuf:"bytes,3,opt,name=category,proto3" json:"category,omitempty"`
+	Ids           []string               `protobuf:"bytes,4,rep,name=ids,proto3" json:"ids,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -123,6 +124,13 @@ func (x *ListProductsRequest) GetCategory() string {
 		return x.Category
 	}
 	return ""
+}
+
+func (x *ListProductsRequest) GetIds() []string {
+	if x != nil {
+		return x.Ids
+	}
+	return nil
 }
 
 type ListProductsResponse struct {
@@ -259,11 +267,12 @@ const file_shop_catalog_v1_catalog_proto_rawDesc = "" +
 	"\n" +
 	"\x1dshop/catalog/v1/catalog.proto\x12\x0fshop.catalog.v1\"#\n" +
 	"\x11GetProductRequest\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id\"b\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"t\n" +
 	"\x13ListProductsRequest\x12\x12\n" +
 	"\x04page\x18\x01 \x01(\x05R\x04page\x12\x1b\n" +
 	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x1a\n" +
-	"\bcategory\x18\x03 \x01(\tR\bcategory\"b\n" +
+	"\bcategory\x18\x03 \x01(\tR\bcategory\x12\x10\n" +
+	"\x03ids\x18\x04 \x03(\tR\x03ids\"b\n" +
 	"\x14ListProductsResponse\x124\n" +
 	"\bproducts\x18\x01 \x03(\v2\x18.shop.catalog.v1.ProductR\bproducts\x12\x14\n" +
 	"\x05total\x18\x02 \x01(\x05R\x05total\"\x8c\x01\n" +

@@ -30,7 +30,8 @@ const (
 // Catalog owns what is for sale.
 type CatalogClient interface {
 	GetProduct(ctx context.Context, in *GetProductRequest, opts ...grpc.CallOption) (*Product, error)
-	// ListProducts gives one page, by id. Pages count from 1.
+	// ListProducts gives one page, by id. Pages count from 1. When ids are given, it gives those of them that
+	// exist, in the order asked, and the paging and the category are not looked at.
 	ListProducts(ctx context.Context, in *ListProductsRequest, opts ...grpc.CallOption) (*ListProductsResponse, error)
 }
 
@@ -69,7 +70,8 @@ func (c *catalogClient) ListProducts(ctx context.Context, in *ListProductsReques
 // Catalog owns what is for sale.
 type CatalogServer interface {
 	GetProduct(context.Context, *GetProductRequest) (*Product, error)
-	// ListProducts gives one page, by id. Pages count from 1.
+	// ListProducts gives one page, by id. Pages count from 1. When ids are given, it gives those of them that
+	// exist, in the order asked, and the paging and the category are not looked at.
 	ListProducts(context.Context, *ListProductsRequest) (*ListProductsResponse, error)
 	mustEmbedUnimplementedCatalogServer()
 }
