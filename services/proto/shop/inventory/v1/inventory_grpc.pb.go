@@ -38,11 +38,11 @@ type InventoryClient interface {
 	// FAILED_PRECONDITION when there is not enough, ABORTED when the order was released before.
 	Reserve(ctx context.Context, in *ReserveRequest, opts ...grpc.CallOption) (*ReserveResponse, error)
 	// Release undoes a reservation. Idempotent, and safe before or without Reserve: a Reserve
-	// of the same order that arrives later is refused.
+	// of the same order that arrives later is refused. FAILED_PRECONDITION when it was shipped already.
 	Release(ctx context.Context, in *ReleaseRequest, opts ...grpc.CallOption) (*ReleaseResponse, error)
-	// Ship turns a reservation into shipped goods. Idempotent.
+	// Ship turns a reservation into shipped goods. Idempotent; FAILED_PRECONDITION when nothing is reserved.
 	Ship(ctx context.Context, in *ShipRequest, opts ...grpc.CallOption) (*ShipResponse, error)
-	// Audit gives the totals and every reservation, for the invariants.
+	// Audit gives every reservation, and the products whose totals do not add up, for the invariants.
 	Audit(ctx context.Context, in *AuditRequest, opts ...grpc.CallOption) (*AuditResponse, error)
 }
 
@@ -116,11 +116,11 @@ type InventoryServer interface {
 	// FAILED_PRECONDITION when there is not enough, ABORTED when the order was released before.
 	Reserve(context.Context, *ReserveRequest) (*ReserveResponse, error)
 	// Release undoes a reservation. Idempotent, and safe before or without Reserve: a Reserve
-	// of the same order that arrives later is refused.
+	// of the same order that arrives later is refused. FAILED_PRECONDITION when it was shipped already.
 	Release(context.Context, *ReleaseRequest) (*ReleaseResponse, error)
-	// Ship turns a reservation into shipped goods. Idempotent.
+	// Ship turns a reservation into shipped goods. Idempotent; FAILED_PRECONDITION when nothing is reserved.
 	Ship(context.Context, *ShipRequest) (*ShipResponse, error)
-	// Audit gives the totals and every reservation, for the invariants.
+	// Audit gives every reservation, and the products whose totals do not add up, for the invariants.
 	Audit(context.Context, *AuditRequest) (*AuditResponse, error)
 	mustEmbedUnimplementedInventoryServer()
 }

@@ -32,7 +32,9 @@ const (
 type OrdersClient interface {
 	// PlaceOrder runs the saga. Idempotent by idempotency key: the same key gives the same order, the same key
 	// with another body is refused with INVALID_ARGUMENT. FAILED_PRECONDITION when there is no stock,
-	// the card was declined; UNAVAILABLE / DEADLINE_EXCEEDED when a callee did not answer.
+	// the card was declined; UNAVAILABLE / DEADLINE_EXCEEDED when a callee did not answer. Such an order is
+	// undone, not driven on, for its customer was told no: the same key is then answered with ABORTED, and
+	// a new attempt takes a new key.
 	PlaceOrder(ctx context.Context, in *PlaceOrderRequest, opts ...grpc.CallOption) (*Order, error)
 	GetOrder(ctx context.Context, in *GetOrderRequest, opts ...grpc.CallOption) (*Order, error)
 	ListOrders(ctx context.Context, in *ListOrdersRequest, opts ...grpc.CallOption) (*ListOrdersResponse, error)
@@ -84,7 +86,9 @@ func (c *ordersClient) ListOrders(ctx context.Context, in *ListOrdersRequest, op
 type OrdersServer interface {
 	// PlaceOrder runs the saga. Idempotent by idempotency key: the same key gives the same order, the same key
 	// with another body is refused with INVALID_ARGUMENT. FAILED_PRECONDITION when there is no stock,
-	// the card was declined; UNAVAILABLE / DEADLINE_EXCEEDED when a callee did not answer.
+	// the card was declined; UNAVAILABLE / DEADLINE_EXCEEDED when a callee did not answer. Such an order is
+	// undone, not driven on, for its customer was told no: the same key is then answered with ABORTED, and
+	// a new attempt takes a new key.
 	PlaceOrder(context.Context, *PlaceOrderRequest) (*Order, error)
 	GetOrder(context.Context, *GetOrderRequest) (*Order, error)
 	ListOrders(context.Context, *ListOrdersRequest) (*ListOrdersResponse, error)

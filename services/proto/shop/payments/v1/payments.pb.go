@@ -294,14 +294,15 @@ func (x *AuditResponse) GetCharges() []*Charge {
 }
 
 type Charge struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	OrderId       string                 `protobuf:"bytes,1,opt,name=order_id,json=orderId,proto3" json:"order_id,omitempty"`
-	AmountCents   int64                  `protobuf:"varint,2,opt,name=amount_cents,json=amountCents,proto3" json:"amount_cents,omitempty"`
-	State         string                 `protobuf:"bytes,3,opt,name=state,proto3" json:"state,omitempty"`                                    // pending | captured | declined | refunding | refunded
-	BankCaptures  int32                  `protobuf:"varint,4,opt,name=bank_captures,json=bankCaptures,proto3" json:"bank_captures,omitempty"` // how often the bank booked it; more than 1 is a double charge
-	BankRefunds   int32                  `protobuf:"varint,5,opt,name=bank_refunds,json=bankRefunds,proto3" json:"bank_refunds,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state            protoimpl.MessageState `protogen:"open.v1"`
+	OrderId          string                 `protobuf:"bytes,1,opt,name=order_id,json=orderId,proto3" json:"order_id,omitempty"`
+	AmountCents      int64                  `protobuf:"varint,2,opt,name=amount_cents,json=amountCents,proto3" json:"amount_cents,omitempty"`
+	State            string                 `protobuf:"bytes,3,opt,name=state,proto3" json:"state,omitempty"`                                    // pending | captured | declined | refunding | refunded; empty: only the bank knows it
+	BankCaptures     int32                  `protobuf:"varint,4,opt,name=bank_captures,json=bankCaptures,proto3" json:"bank_captures,omitempty"` // how often the bank booked it; more than 1 is a double charge
+	BankRefunds      int32                  `protobuf:"varint,5,opt,name=bank_refunds,json=bankRefunds,proto3" json:"bank_refunds,omitempty"`
+	BankBalanceCents int64                  `protobuf:"varint,6,opt,name=bank_balance_cents,json=bankBalanceCents,proto3" json:"bank_balance_cents,omitempty"` // what the bank holds for it: captured less refunded
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *Charge) Reset() {
@@ -369,6 +370,13 @@ func (x *Charge) GetBankRefunds() int32 {
 	return 0
 }
 
+func (x *Charge) GetBankBalanceCents() int64 {
+	if x != nil {
+		return x.BankBalanceCents
+	}
+	return 0
+}
+
 var File_shop_payments_v1_payments_proto protoreflect.FileDescriptor
 
 const file_shop_payments_v1_payments_proto_rawDesc = "" +
@@ -387,13 +395,14 @@ const file_shop_payments_v1_payments_proto_rawDesc = "" +
 	"\x0eRefundResponse\"\x0e\n" +
 	"\fAuditRequest\"C\n" +
 	"\rAuditResponse\x122\n" +
-	"\acharges\x18\x01 \x03(\v2\x18.shop.payments.v1.ChargeR\acharges\"\xa4\x01\n" +
+	"\acharges\x18\x01 \x03(\v2\x18.shop.payments.v1.ChargeR\acharges\"\xd2\x01\n" +
 	"\x06Charge\x12\x19\n" +
 	"\border_id\x18\x01 \x01(\tR\aorderId\x12!\n" +
 	"\famount_cents\x18\x02 \x01(\x03R\vamountCents\x12\x14\n" +
 	"\x05state\x18\x03 \x01(\tR\x05state\x12#\n" +
 	"\rbank_captures\x18\x04 \x01(\x05R\fbankCaptures\x12!\n" +
-	"\fbank_refunds\x18\x05 \x01(\x05R\vbankRefunds2\xee\x01\n" +
+	"\fbank_refunds\x18\x05 \x01(\x05R\vbankRefunds\x12,\n" +
+	"\x12bank_balance_cents\x18\x06 \x01(\x03R\x10bankBalanceCents2\xee\x01\n" +
 	"\bPayments\x12K\n" +
 	"\x06Charge\x12\x1f.shop.payments.v1.ChargeRequest\x1a .shop.payments.v1.ChargeResponse\x12K\n" +
 	"\x06Refund\x12\x1f.shop.payments.v1.RefundRequest\x1a .shop.payments.v1.RefundResponse\x12H\n" +

@@ -37,7 +37,8 @@ type PaymentsClient interface {
 	// Refund gives back what was captured for an order. Idempotent, and safe before or without
 	// Charge: a Charge of the same order that arrives later is refused.
 	Refund(ctx context.Context, in *RefundRequest, opts ...grpc.CallOption) (*RefundResponse, error)
-	// Audit gives every charge, for the invariants, as payments knows it and as the bank booked it.
+	// Audit gives every charge, for the invariants, as payments knows it and as the bank booked it. What
+	// the bank booked and payments does not know comes with an empty state.
 	Audit(ctx context.Context, in *AuditRequest, opts ...grpc.CallOption) (*AuditResponse, error)
 }
 
@@ -92,7 +93,8 @@ type PaymentsServer interface {
 	// Refund gives back what was captured for an order. Idempotent, and safe before or without
 	// Charge: a Charge of the same order that arrives later is refused.
 	Refund(context.Context, *RefundRequest) (*RefundResponse, error)
-	// Audit gives every charge, for the invariants, as payments knows it and as the bank booked it.
+	// Audit gives every charge, for the invariants, as payments knows it and as the bank booked it. What
+	// the bank booked and payments does not know comes with an empty state.
 	Audit(context.Context, *AuditRequest) (*AuditResponse, error)
 	mustEmbedUnimplementedPaymentsServer()
 }
