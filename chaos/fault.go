@@ -8,6 +8,8 @@ package chaos
 
 import (
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/faultline-lab/faultline/parameter"
@@ -51,4 +53,18 @@ type Effect struct {
 	Before  float64 `json:"before"`
 	During  float64 `json:"during"`
 	Detail  string  `json:"detail,omitempty"`
+}
+
+// Target names what the fault acts on, for people and labels: "payments->bank",
+// "catalog#2", several joined by ", ".
+func (f Fault) Target() string {
+	targets := slices.Clone(f.Services)
+	for _, edge := range f.Edges {
+		targets = append(targets, edge.String())
+	}
+	suffix := ""
+	if f.Replica > 0 {
+		suffix = "#" + strconv.Itoa(f.Replica)
+	}
+	return strings.Join(targets, suffix+", ") + suffix
 }
