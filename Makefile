@@ -1,0 +1,83 @@
+# Faultline. `make` or `make help` lists the targets.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+NAME ?= cascade-failure
+ARGS ?=
+GO ?= go
+GOFLAGS ?= -trimpath
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+STATICCHECK := $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOVULNCHECK := $(GO) run golang.org/x/vuln/cmd/govulncheck@latest
+PURE := ./parameter ./internal/strictyaml ./internal/scenario ./internal/plan ./internal/measure ./internal/check
+
+.PHONY: help
+help: ## List the targets
+	@echo "make scenario NAME=cascade-failure   runs a scenario; 'make list' lists them"
+	@echo
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: scenario
+scenario: build ## Run every variant of scenario NAME and print the verdict (ARGS: flags of 'faultline run')
+	@bin/faultline run $(NAME) $(ARGS)
+
+.PHONY: list
+list: build ## List the bundled scenarios
+	@bin/faultline list
+
+.PHONY: build
+build: ## Build bin/faultline and bin/shop
+	@mkdir -p bin
+	@[ -d "$$($(GO) env GOCACHE)/00" ] || echo "building for the first time: fetches modules and compiles for a few minutes"
+	@$(GO) build $(GOFLAGS) -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
+
+.PHONY: install
+install: ## Install faultline and shop into GOBIN
+	$(GO) install $(GOFLAGS) -ldflags '$(LDFLAGS)' ./cmd/...
+
+.PHONY: test
+test: ## Run the tests
+	$(GO) test ./...
+
+.PHONY: race
+race: ## Run the tests under the race detector
+	$(GO) test -race ./...
+
+.PHONY: cover
+cover: ## Print the coverage of the pure packages
+	$(GO) test -cover $(PURE)
+
+.PHONY: lint
+lint: ## gofmt, go vet, staticcheck
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go' | grep -v '\.pb\.go$$')); [ -z "$$unformatted" ] || { echo "gofmt would change:"; echo "$$unformatted"; exit 1; }
+	$(GO) vet ./...
+	$(STATICCHECK) ./...
+
+.PHONY: vuln
+vuln: ## Run govulncheck, where its database can be reached
+	@$(GOVULNCHECK) ./... || { status=$$?; [ $$status -ne 3 ] && echo "vuln: NOT CHECKED: govulncheck or its database cannot be reached from here" || exit $$status; }
+
+.PHONY: cross
+cross: ## Compile for macOS (arm64) and Linux (arm64)
+	GOOS=darwin GOARCH=arm64 CGO_ENABLED=0 $(GO) build -o /dev/null ./cmd/faultline
+	GOOS=darwin GOARCH=arm64 CGO_ENABLED=0 $(GO) build -o /dev/null ./cmd/shop
+	GOOS=linux GOARCH=arm64 CGO_ENABLED=0 $(GO) build -o /dev/null ./cmd/faultline
+	GOOS=linux GOARCH=arm64 CGO_ENABLED=0 $(GO) build -o /dev/null ./cmd/shop
+
+FUZZTIME ?= 10s
+.PHONY: fuzz
+fuzz: ## Run every fuzz test for FUZZTIME
+	@grep -rl --include='*_test.go' '^func Fuzz' . | while read -r file; do \
+	  for name in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\).*/\1/p' "$$file"); do \
+	    echo "$$name in $$(dirname "$$file")"; $(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "$$(dirname "$$file")"; \
+	  done; done
+
+.PHONY: generate
+generate: ## Make the generated files anew: protobuf code, JSON schemas, tables
+	$(GO) generate ./...
+
+.PHONY: clean
+clean: ## Remove bin/ and runs/
+	rm -rf bin runs
