@@ -1,0 +1,155 @@
+package resilience
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"sort"
+	"strings"
+
+	"github.com/faultline-lab/faultline/parameter"
+)
+
+// The sides that a policy can stand on.
+const (
+	OnEdge = "edge" // at the caller, around each call to one callee
+	AtDoor = "door" // at the callee, around each request that comes in
+)
+
+// Kind describes one kind of policy. All that is needed to add one is a file
+// with its Kind and an entry in Catalog.
+type Kind struct {
+	Name  string
+	Sides []string // OnEdge, AtDoor or both
+	About string
+	// Main is the parameter that the short form sets: {timeout: 500ms}. Empty means there is none.
+	Main    string
+	Params  []parameter.Parameter
+	Example string // a chain, as in a scenario
+
+	// check finds what is wrong between parameters that are right by themselves.
+	check func(parameter.Values) []parameter.Problem
+	// edge makes the policy of one edge; nil when it cannot stand there.
+	edge func(parameter.Values, *host) (layer, error)
+	// door makes the policy of one door; nil when it cannot stand there.
+	door func(parameter.Values, *host, *Door) (layer, error)
+}
+
+// Stands tells whether the policy can stand on that side.
+func (k Kind) Stands(side string) bool { return slices.Contains(k.Sides, side) }
+
+// Catalog lists every kind of policy, the common ones first.
+func Catalog() []Kind {
+	return []Kind{
+		timeoutKind(),
+		retryKind(),
+		circuitBreakerKind(),
+		bulkheadKind(),
+		deadlineKind(),
+	}
+}
+
+// Find returns the named kind and whether there is one.
+func Find(name string) (Kind, bool) {
+	for _, kind := range Catalog() {
+		if kind.Name == name {
+			return kind, true
+		}
+	}
+	return Kind{}, false
+}
+
+// Parse checks one policy as it was read from YAML or JSON: raw is a map of
+// parameters, the value of the kind's main parameter, or nil. It returns every
+// problem; the spec is usable only when there is none.
+func Parse(kind string, raw any) (Spec, []parameter.Problem) {
+	k, ok := Find(kind)
+	if !ok {
+		return Spec{}, []parameter.Problem{unknownKind(kind)}
+	}
+	given, problem := k.given(raw)
+	if problem != nil {
+		return Spec{}, []parameter.Problem{*problem}
+	}
+	values, problems := parameter.Check(k.Params, given)
+	if len(problems) == 0 && k.check != nil {
+		problems = k.check(values)
+	}
+	return Spec{Kind: kind, Params: values}, problems
+}
+
+func unknownKind(kind string) parameter.Problem {
+	var known []string
+	for _, k := range Catalog() {
+		known = append(known, k.Name)
+	}
+	problem := parameter.Problem{Message: fmt.Sprintf("unknown policy %q; permitted: %s", kind, strings.Join(known, ", "))}
+	if near := parameter.Nearest(kind, known); near != "" {
+		problem.Hint = fmt.Sprintf("did you mean %q?", near)
+	}
+	return problem
+}
+
+// given brings the short form into the long one.
+func (k Kind) given(raw any) (map[string]any, *parameter.Problem) {
+	switch v := raw.(type) {
+	case nil:
+		return nil, nil
+	case map[string]any:
+		return v, nil
+	case parameter.Values:
+		return v, nil
+	}
+	if k.Main == "" {
+		return nil, &parameter.Problem{Message: fmt.Sprintf("%v is not a map of parameters", raw), Hint: k.Example}
+	}
+	return map[string]any{k.Main: raw}, nil
+}
+
+// ParsePolicies reads the JSON form of policies, the content of
+// RESILIENCE_POLICIES. Empty data mean no policies. Beside the form it checks that each policy can
+// stand where it is put.
+func ParsePolicies(data []byte) (Policies, error) {
+	if len(bytes.TrimSpace(data)) == 0 {
+		return nil, nil
+	}
+	var policies Policies
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	if err := decoder.Decode(&policies); err != nil {
+		return nil, fmt.Errorf("reading policies: %w", err)
+	}
+	if _, err := decoder.Token(); err != io.EOF {
+		return nil, fmt.Errorf("reading policies: more than one JSON value")
+	}
+	if err := policies.check(); err != nil {
+		return nil, fmt.Errorf("reading policies: %w", err)
+	}
+	return policies, nil
+}
+
+func (p Policies) check() error {
+	var places []string
+	for on := range p {
+		places = append(places, on)
+	}
+	sort.Strings(places)
+	for _, on := range places {
+		for _, spec := range p[on] {
+			if kind, _ := Find(spec.Kind); !kind.Stands(SideOf(on)) {
+				return fmt.Errorf("%s: %s cannot stand at a %s; it can at: %s", on, spec.Kind, SideOf(on), strings.Join(kind.Sides, ", "))
+			}
+		}
+	}
+	return nil
+}
+
+// SideOf tells which side a key of Policies means: "payments->bank" is an
+// edge, "orders" a door.
+func SideOf(on string) string {
+	if strings.Contains(on, "->") {
+		return OnEdge
+	}
+	return AtDoor
+}

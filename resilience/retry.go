@@ -1,0 +1,130 @@
+package resilience
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/failsafe-go/failsafe-go"
+	"github.com/failsafe-go/failsafe-go/retrypolicy"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/faultline-lab/faultline/parameter"
+)
+
+func retryKind() Kind {
+	return Kind{
+		Name:  "retry",
+		Sides: []string{OnEdge},
+		About: "Sends a call again when it failed, after a pause that grows: the n-th pause is backoff x factor^(n-1), at most max_backoff, " +
+			"of which a random part, up to jitter of it, is taken off. What policies further in rejected (breaker open, bulkhead full) is not sent again. " +
+			"The call must be safe to repeat.",
+		Main: "attempts",
+		Params: []parameter.Parameter{
+			{Name: "attempts", Type: parameter.Integer, Default: int64(3), Min: parameter.Bound(1), Max: parameter.Bound(100), About: "how often to send at most, the first time included"},
+			{Name: "backoff", Type: parameter.Duration, Default: "25ms", About: "the pause before the second attempt"},
+			{Name: "max_backoff", Type: parameter.Duration, Default: "1s", About: "the longest pause"},
+			{Name: "factor", Type: parameter.Number, Default: 2.0, Min: parameter.Bound(1), Max: parameter.Bound(10), About: "by how much each pause is longer than the one before"},
+			{Name: "jitter", Type: parameter.Ratio, Default: 1.0, About: "how much of each pause is random: 0 none of it, 1 all of it (full jitter)"},
+			{Name: "on", Type: parameter.Texts, About: "what is sent again: " + strings.Join(failures(), ", ") + "; all of them when left out"},
+		},
+		Example: "- {retry: {attempts: 3, backoff: 50ms, max_backoff: 1s}}",
+		check:   checkRetry,
+		edge: func(v parameter.Values, h *host) (layer, error) {
+			return newRetry(v, h).layer, nil
+		},
+	}
+}
+
+// failures lists the names of the classes that can be sent again.
+func failures() []string {
+	var list []string
+	for class := Succeeded; class < classes; class++ {
+		if class.Failure() {
+			list = append(list, class.String())
+		}
+	}
+	return list
+}
+
+func checkRetry(v parameter.Values) []parameter.Problem {
+	var problems []parameter.Problem
+	for _, name := range v.Texts("on") {
+		if !slices.Contains(failures(), name) {
+			problem := parameter.Problem{Name: "on", Message: fmt.Sprintf("%q is not permitted; permitted: %s", name, strings.Join(failures(), ", "))}
+			if near := parameter.Nearest(name, failures()); near != "" {
+				problem.Hint = fmt.Sprintf("did you mean %q?", near)
+			}
+			problems = append(problems, problem)
+		}
+	}
+	if first, most := v.Duration("backoff"), v.Duration("max_backoff"); first > most {
+		problems = append(problems, parameter.Problem{Name: "max_backoff", Message: fmt.Sprintf("%s is shorter than backoff, %s", most, first)})
+	}
+	return problems
+}
+
+type retry struct {
+	executor failsafe.Executor[result]
+	again    [classes]bool
+}
+
+func newRetry(v parameter.Values, h *host) *retry {
+	p := &retry{}
+	chosen := v.Texts("on")
+	for class := Succeeded; class < classes; class++ {
+		p.again[class] = class.Failure() && (len(chosen) == 0 || slices.Contains(chosen, class.String()))
+	}
+	pause := backoff{first: v.Duration("backoff"), most: v.Duration("max_backoff"), factor: v.Float("factor"), jitter: v.Float("jitter"), rand: h.rand}
+	p.executor = failsafe.With(p.policy(int(v.Int("attempts")), pause, h.metrics.retries.WithLabelValues(h.on)))
+	return p
+}
+
+func (p *retry) policy(attempts int, pause backoff, retries prometheus.Counter) failsafe.Policy[result] {
+	return retrypolicy.NewBuilder[result]().
+		WithMaxAttempts(attempts).
+		ReturnLastFailure().
+		// Also covers what must not be sent again: a rejection by a policy further in is no failure.
+		HandleIf(func(r result, _ error) bool { return p.again[r.class] }).
+		// A pause of our own, for failsafe-go's jitter cannot be seeded.
+		WithDelayFunc(func(e failsafe.ExecutionAttempt[result]) time.Duration { return pause.before(e.Retries() + 1) }).
+		OnRetry(func(failsafe.ExecutionEvent[result]) { retries.Inc() }).
+		Build()
+}
+
+func (p *retry) layer(inner next) next {
+	return func(ctx context.Context, c *call) (result, error) {
+		var last result
+		var lastErr error
+		res, err := p.executor.WithContext(ctx).GetWithExecution(func(failsafe.Execution[result]) (result, error) {
+			last, lastErr = inner(ctx, c)
+			return last, lastErr
+		})
+		if res.class == unclassified {
+			// The context ended, in an attempt or in a pause. What the last attempt
+			// said is worth more than that.
+			if lastErr == nil {
+				lastErr = err
+			}
+			return result{class: classify(ctx, nil, ctx.Err())}, lastErr
+		}
+		return res, err
+	}
+}
+
+// backoff is how long to pause before each retry.
+type backoff struct {
+	first, most    time.Duration
+	factor, jitter float64
+	rand           *rand.Rand
+}
+
+// before returns the pause before the n-th retry, n from 1.
+func (b backoff) before(n int) time.Duration {
+	whole := min(float64(b.first)*math.Pow(b.factor, float64(n-1)), float64(b.most))
+	return time.Duration(whole * (1 - b.jitter*b.rand.Float64()))
+}
