@@ -49,8 +49,21 @@ const (
 	OutboxPending     = "outbox_pending"            // gauge: committed, not yet published
 	SagasTotal        = "sagas_total"               // outcome: confirmed | cancelled
 	SagasPending      = "sagas_pending"             // gauge
-	CacheRequests     = "cache_requests_total"      // cache, outcome: hit | miss
+	CacheRequests     = "cache_requests_total"      // cache, outcome: hit | miss | coalesced (joined another's read)
 	DeadLetters       = "dead_letters_total"        // subject
+)
+
+// Metrics of the broker, as the broker itself counts.
+const (
+	BrokerConnections      = "broker_connections"          // gauge: clients connected
+	BrokerReceived         = "broker_received_total"       // counter: messages that clients sent it
+	BrokerDelivered        = "broker_delivered_total"      // counter: messages that it sent to clients
+	BrokerSlowConsumers    = "broker_slow_consumers_total" // counter: clients cut off because they did not read
+	BrokerStoredMessages   = "broker_stored_messages"      // gauge by stream
+	BrokerStoredBytes      = "broker_stored_bytes"         // gauge by stream
+	BrokerConsumerPending  = "broker_consumer_pending"     // gauge by stream, consumer: not yet delivered
+	BrokerConsumerUnacked  = "broker_consumer_unacked"     // gauge by stream, consumer: delivered, not yet acknowledged
+	BrokerConsumerRepeated = "broker_consumer_repeated"    // gauge by stream, consumer: delivered more than once, not yet acknowledged
 )
 
 // Metrics of telemetry itself.

@@ -1,0 +1,161 @@
+// Package broker owns the shop's message broker: a NATS server with JetStream in
+// this process, with an admin port as the other services have one. How services
+// speak to it is package kit/broker's business.
+//
+// Environment: PORT (for NATS clients), HOST (127.0.0.1 by default), ADMIN_PORT,
+// DATA_DIR (where streams are kept; without it they are gone at the end), and
+// the telemetry's variables.
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+
+	"github.com/faultline-lab/faultline/observability"
+)
+
+const (
+	defaultHost = "127.0.0.1"
+	// startWithin bounds the server's start, recovery of its streams included.
+	startWithin = 20 * time.Second
+
+	maxMemory = 64 << 20 // bytes of streams in memory; the shop's are in files
+	maxStore  = 2 << 30  // bytes of streams in files
+	maxMemMsg = 1 << 20  // bytes of one message
+)
+
+// Run serves until ctx ends.
+func Run(ctx context.Context, env map[string]string) error {
+	telemetry, err := observability.Setup(ctx, telemetryConfig(env))
+	if err != nil {
+		return err
+	}
+	err = run(ctx, env, telemetry)
+	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer cancel()
+	return errors.Join(err, telemetry.Shutdown(flush))
+}
+
+func telemetryConfig(env map[string]string) observability.Config {
+	cfg := observability.ConfigFromEnv(func(name string) string { return env[name] })
+	if cfg.Service == "" {
+		cfg.Service = "broker"
+	}
+	return cfg
+}
+
+func run(ctx context.Context, env map[string]string, telemetry *observability.Telemetry) (err error) {
+	dir, remove, err := dataDir(env["DATA_DIR"])
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, remove()) }()
+	nats, err := start(ctx, env["HOST"], env["PORT"], dir, telemetry.Log)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		nats.Shutdown()
+		nats.WaitForShutdown()
+	}()
+	if err := telemetry.Registry.Register(newCollector(nats)); err != nil {
+		return fmt.Errorf("registering broker metrics: %w", err)
+	}
+	return serveAdmin(ctx, env, newAdmin(nats, telemetry.MetricsHandler()))
+}
+
+// dataDir returns the folder of the streams, and what removes it when it is a passing one.
+func dataDir(given string) (dir string, remove func() error, err error) {
+	if given != "" && given != ":memory:" {
+		return filepath.Join(given, "jetstream"), func() error { return nil }, nil
+	}
+	dir, err = os.MkdirTemp("", "shop-broker-")
+	if err != nil {
+		return "", nil, fmt.Errorf("making data folder: %w", err)
+	}
+	return dir, func() error { return os.RemoveAll(dir) }, nil
+}
+
+// start brings the server up and waits until it takes clients.
+func start(ctx context.Context, host, port, dir string, log *slog.Logger) (*server.Server, error) {
+	opts, err := options(host, port, dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := free(ctx, opts.Host, opts.Port); err != nil {
+		return nil, err
+	}
+	nats, err := server.NewServer(opts)
+	if err != nil {
+		return nil, fmt.Errorf("making nats server: %w", err)
+	}
+	nats.SetLoggerV2(natsLog{log}, false, false, false)
+	nats.Start()
+	if !nats.ReadyForConnections(startWithin) || !nats.JetStreamEnabled() {
+		nats.Shutdown()
+		return nil, fmt.Errorf("starting nats server: not ready after %s, see the log", startWithin)
+	}
+	return nats, nil
+}
+
+func options(host, port, dir string) (*server.Options, error) {
+	if host == "" {
+		host = defaultHost
+	}
+	number, err := strconv.Atoi(port)
+	if err != nil || number < 0 || number > 65535 {
+		return nil, fmt.Errorf("reading PORT: %q is not a port", port)
+	}
+	if number == 0 {
+		number = server.RANDOM_PORT
+	}
+	return &server.Options{
+		ServerName:         "shop-broker",
+		Host:               host,
+		Port:               number,
+		JetStream:          true,
+		StoreDir:           dir,
+		JetStreamMaxMemory: maxMemory,
+		JetStreamMaxStore:  maxStore,
+		MaxPayload:         maxMemMsg,
+		NoSigs:             true,
+		// Clients come through proxies, whose addresses the server does not know; if
+		// it told them its own, they would reconnect around the proxy.
+		Cluster:                server.ClusterOpts{NoAdvertise: true},
+		DisableJetStreamBanner: true,
+	}, nil
+}
+
+// free tells early and clearly that a port is taken; the server itself would
+// only log it and try on.
+func free(ctx context.Context, host string, port int) error {
+	if port == server.RANDOM_PORT {
+		return nil
+	}
+	var config net.ListenConfig
+	listener, err := config.Listen(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(port)))
+	if err != nil {
+		return fmt.Errorf("listening for nats clients: %w", err)
+	}
+	return listener.Close()
+}
+
+// natsLog passes the server's log on. Fatalf does not end the process: what is
+// fatal makes the start fail.
+type natsLog struct{ log *slog.Logger }
+
+func (l natsLog) Noticef(format string, v ...any) { l.log.Debug(fmt.Sprintf(format, v...)) }
+func (l natsLog) Warnf(format string, v ...any)   { l.log.Warn(fmt.Sprintf(format, v...)) }
+func (l natsLog) Errorf(format string, v ...any)  { l.log.Error(fmt.Sprintf(format, v...)) }
+func (l natsLog) Fatalf(format string, v ...any)  { l.log.Error(fmt.Sprintf(format, v...)) }
+func (l natsLog) Debugf(format string, v ...any)  { l.log.Debug(fmt.Sprintf(format, v...)) }
+func (l natsLog) Tracef(string, ...any)           {}
