@@ -306,34 +306,41 @@ func (v Values) Texts(name string) []string {
 }
 
 // Nearest returns the candidate that a typing error most likely meant, or ""
-// when none is near: at most a third of the word's letters differ, by
-// Levenshtein distance.
+// when none is near: at most a third of the word's letters, and not all of them, are
+// wrong, left out, too many or swapped with their neighbour.
 func Nearest(word string, candidates []string) string {
-	best, bestDistance := "", max(1, len(word)/3)+1
+	letters := []rune(strings.ToLower(word))
+	best, bestDistance := "", min(max(1, len(letters)/3)+1, len(letters))
 	for _, candidate := range candidates {
-		if d := levenshtein(strings.ToLower(word), strings.ToLower(candidate)); d < bestDistance {
+		if d := distance(letters, []rune(strings.ToLower(candidate))); d < bestDistance {
 			best, bestDistance = candidate, d
 		}
 	}
 	return best
 }
 
-func levenshtein(a, b string) int {
+// distance is the optimal string alignment distance: Levenshtein's, and two
+// neighbours swapped count once.
+func distance(a, b []rune) int {
+	var before []int // the row two above
 	previous := make([]int, len(b)+1)
 	for j := range previous {
 		previous[j] = j
 	}
-	for i := range len(a) {
+	for i := range a {
 		current := make([]int, len(b)+1)
 		current[0] = i + 1
-		for j := range len(b) {
+		for j := range b {
 			cost := 1
 			if a[i] == b[j] {
 				cost = 0
 			}
 			current[j+1] = min(previous[j+1]+1, current[j]+1, previous[j]+cost)
+			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
+				current[j+1] = min(current[j+1], before[j-1]+1)
+			}
 		}
-		previous = current
+		before, previous = previous, current
 	}
 	return previous[len(b)]
 }
