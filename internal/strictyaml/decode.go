@@ -296,8 +296,9 @@ func (v Value) decodeScalar(rv reflect.Value, c constraint) {
 }
 
 func (v Value) decodeText(rv reflect.Value, c constraint) {
+	written := v.Kind != KindNull && v.Kind != KindList && v.Kind != KindMap
 	switch {
-	case v.Kind == KindText && len(c.allowed) > 0 && !slices.Contains(c.allowed, v.Written):
+	case written && len(c.allowed) > 0 && !slices.Contains(c.allowed, v.Written):
 		hint := "permitted: " + strings.Join(c.allowed, ", ")
 		if near := parameter.Nearest(v.Written, c.allowed); near != "" {
 			hint = fmt.Sprintf("did you mean %q? %s", near, hint)
@@ -305,7 +306,7 @@ func (v Value) decodeText(rv reflect.Value, c constraint) {
 		v.Fail(fmt.Sprintf("%s is not permitted", v.Node), hint)
 	case v.Kind == KindText:
 		rv.SetString(v.Scalar.(string))
-	case v.Kind == KindBool || v.Kind == KindInteger || v.Kind == KindFloat:
+	case written:
 		v.Fail(fmt.Sprintf("%s is not a text", v.Node), fmt.Sprintf("write it in quotes: %q", show(v.Written)))
 	default:
 		v.Want("a text")
