@@ -1,0 +1,38 @@
+// Package embedded is the observability backend that lives in the lab's own
+// process: it receives, scrapes, stores, queries and alerts, with nothing to
+// install, and leaves one run's telemetry in one directory.
+//
+//	backend, err := embedded.Start(ctx, embedded.Config{Dir: dir, Rules: rules, OnAlert: tell})
+//	...                                     // OTEL_EXPORTER_OTLP_ENDPOINT = backend.Endpoints().OTLP
+//	err = backend.SetTargets(targets)       // /metrics of every instance, each second
+//	series, err := backend.Archive().Query(ctx, `sum(rate(edge_calls_total[5s]))`, time.Now())
+//	...
+//	backend.StopScraping()                  // while the targets still live
+//	loss, err := backend.Close(ctx)         // after they have gone: their last spans arrive as they stop
+//
+//	archive, err := embedded.OpenArchive(dir) // tomorrow
+//
+// It owns the files telemetry.db, metrics/ and profiles/ of a run's
+// directory. It does not own what telemetry is called (package names) nor how
+// programs send it (package observability, or any OpenTelemetry SDK).
+//
+// # What it is made of
+//
+//	OTLP, gRPC and HTTP --> receiver --> bounded queue --> one writer --> telemetry.db (SQLite)
+//	/metrics  <-- Prometheus' scrape manager, each second --+
+//	OTLP metrics --> Prometheus' translator ----------------+--> metrics/ (Prometheus' TSDB)
+//	alert rules --> Prometheus' rule manager, each second --+
+//	POST /ingest (pyroscope-go) --> profiles/ (pprof files)
+//	/api/v1 --> Prometheus' own HTTP API, read only: a Grafana takes it for a Prometheus
+//
+// One loopback port serves all of it. telemetry.db opens in sqlite3 or
+// Datasette (see its views spans and logs); the OTLP messages are in it as they
+// came, for sending them on to another backend.
+//
+// # What it does not keep
+//
+// Everything is bounded (Limits) and what is beyond a bound is counted (Loss).
+// A process killed with signal 9 loses the spans of its last second, uncounted.
+// Exemplars are the newest 50,000. Sizes: a span takes about 0.5 KiB of disk, a
+// sample 2 to 4 bytes of memory and as many of disk.
+package embedded
