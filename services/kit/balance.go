@@ -1,0 +1,127 @@
+package kit
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/resolver"
+
+	"github.com/faultline-lab/faultline/resilience"
+)
+
+// dialGRPC makes a connection that balances over addrs. What grpc-go would do
+// behind the caller's back is off where it can be: service configs, retries
+// by them, proxies of the environment, going idle. What stays is the transparent retry of a call
+// that no server has seen (the connection broke before it was written, or the
+// server refused the stream).
+func dialGRPC(callee string, addrs []string, edge *resilience.Edge) (*grpc.ClientConn, error) {
+	return grpc.NewClient(scheme+":///"+callee,
+		grpc.WithResolvers(&addressList{addrs: addrs}),
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDefaultServiceConfig(`{"loadBalancingConfig": [{"round_robin": {}}]}`),
+		grpc.WithDisableServiceConfig(),
+		grpc.WithDisableRetry(),
+		grpc.WithNoProxy(),
+		grpc.WithIdleTimeout(0),
+		// A callee that comes back is found within a second; grpc-go's own limit is two minutes.
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},
+			MinConnectTimeout: 5 * time.Second,
+		}),
+		grpc.WithChainUnaryInterceptor(edge.UnaryClientInterceptor(), tellReplica(addrs)),
+	)
+}
+
+// scheme names the resolver; a connection finds it among its own options only.
+const scheme = "shop"
+
+// addressList resolves a callee to a fixed list. It is the place where
+// discovery or ejection would change the list.
+type addressList struct{ addrs []string }
+
+// Scheme is part of resolver.Builder.
+func (*addressList) Scheme() string { return scheme }
+
+// Build hands the list over. It is part of resolver.Builder.
+func (l *addressList) Build(_ resolver.Target, cc resolver.ClientConn, _ resolver.BuildOptions) (resolver.Resolver, error) {
+	var state resolver.State
+	for _, addr := range l.addrs {
+		state.Endpoints = append(state.Endpoints, resolver.Endpoint{Addresses: []resolver.Address{{Addr: addr}}})
+	}
+	if err := cc.UpdateState(state); err != nil {
+		return nil, fmt.Errorf("resolving: %w", err)
+	}
+	return l, nil
+}
+
+// ResolveNow is part of resolver.Resolver: the list does not change.
+func (*addressList) ResolveNow(resolver.ResolveNowOptions) {}
+
+// Close is part of resolver.Resolver.
+func (*addressList) Close() {}
+
+// tellReplica tells the edge which replica an attempt went to.
+func tellReplica(addrs []string) grpc.UnaryClientInterceptor {
+	replicas := replicasByAddr(addrs)
+	return func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+		var p peer.Peer
+		err := invoke(ctx, method, req, reply, cc, append(opts[:len(opts):len(opts)], grpc.Peer(&p))...)
+		if p.Addr != nil {
+			resilience.SetReplica(ctx, replicas[p.Addr.String()])
+		}
+		return err
+	}
+}
+
+// replicasByAddr maps addresses, as a connection tells them, to replicas.
+// Names are unknown to it: only the list of a local run has a replica for each address.
+func replicasByAddr(addrs []string) map[string]int {
+	replicas := map[string]int{}
+	for i, addr := range addrs {
+		if host, port, err := net.SplitHostPort(addr); err == nil && host == "localhost" {
+			replicas[net.JoinHostPort("127.0.0.1", port)] = i + 1
+			replicas[net.JoinHostPort("::1", port)] = i + 1
+		}
+		replicas[addr] = i + 1
+	}
+	return replicas
+}
+
+// newTransport makes a transport that limits nothing: a hidden pool limit
+// would be a bulkhead that nobody wrote down, a hidden timeout a policy.
+func newTransport() *http.Transport {
+	dialer := &net.Dialer{KeepAlive: 15 * time.Second}
+	return &http.Transport{
+		DialContext:         dialer.DialContext,
+		MaxIdleConns:        0,    // no limit
+		MaxIdleConnsPerHost: 4096, // 0 would mean 2
+		IdleConnTimeout:     90 * time.Second,
+		DisableCompression:  true,
+	}
+}
+
+// roundRobin sends each request to the next replica.
+type roundRobin struct {
+	addrs []string
+	base  http.RoundTripper
+	next  atomic.Uint64
+}
+
+// RoundTrip gives the request the address of the replica. The request is the attempt's own copy.
+func (r *roundRobin) RoundTrip(req *http.Request) (*http.Response, error) {
+	i := int((r.next.Add(1) - 1) % uint64(len(r.addrs)))
+	resilience.SetReplica(req.Context(), i+1)
+	if req.Host == "" {
+		req.Host = req.URL.Host
+	}
+	req.URL.Host = r.addrs[i]
+	return r.base.RoundTrip(req)
+}

@@ -1,0 +1,282 @@
+package kit
+
+import (
+	"container/list"
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/faultline-lab/faultline/observability/names"
+	"github.com/faultline-lab/faultline/resilience"
+)
+
+// ErrShed is the error of a request that found every worker busy and the queue full. As a
+// gRPC status it is RESOURCE_EXHAUSTED.
+var ErrShed error = shedError{}
+
+type shedError struct{}
+
+func (shedError) Error() string { return "all workers are busy and the queue is full" }
+func (shedError) GRPCStatus() *status.Status {
+	return status.New(codes.ResourceExhausted, shedError{}.Error())
+}
+
+// Outcomes of requests at a door, values of names.Outcome.
+const (
+	served    = "served"    // worked on, and the caller was still there
+	shed      = "shed"      // refused: the queue was full, or a policy of the door said no
+	expired   = "expired"   // dropped from the queue, not begun (policy deadline only)
+	abandoned = "abandoned" // worked on, but the caller had gone: the work is wasted
+)
+
+// Door is where requests enter a service and wait for a worker. A worker is
+// held for the handler's real work and a drawn service time before it, so
+// that saturation is the model's and not the machine's. It is safe for concurrent use.
+//
+// Without the policy deadline a request, once taken, is worked on to its end:
+// its context knows neither the caller's deadline nor that the caller has gone.
+// That is what servers do whose code does not look, and the time so wasted is counted.
+type Door struct {
+	capacity Capacity
+	policies *resilience.Door
+	rand     *rand.Rand
+	metrics  *doorMetrics
+	owed     atomic.Int64 // nanoseconds that pauses took too long, see pause
+
+	mu      sync.Mutex
+	busy    int
+	waiting list.List // of *waiter, first come first served
+}
+
+// waiter is a request in the queue. ready is closed when a worker is handed to it.
+type waiter struct{ ready chan struct{} }
+
+// DoorConfig says how a door is. All of it may be left out.
+type DoorConfig struct {
+	Service    string
+	Capacity   Capacity
+	Policies   resilience.Chain
+	Registerer prometheus.Registerer // nil means no metrics
+	Seed       uint64
+}
+
+// NewDoor makes a door. A service has one already, Runtime.Door.
+func NewDoor(cfg DoorConfig) (*Door, error) {
+	policies, err := resilience.NewDoor(resilience.DoorConfig{Service: cfg.Service, Chain: cfg.Policies, Registerer: cfg.Registerer, Seed: cfg.Seed})
+	if err != nil {
+		return nil, err
+	}
+	metrics, err := newDoorMetrics(cfg.Registerer, cfg.Capacity)
+	if err != nil {
+		return nil, err
+	}
+	return &Door{capacity: cfg.Capacity, policies: policies, metrics: metrics, rand: newRand(cfg.Seed, "door of "+cfg.Service)}, nil
+}
+
+// visit is one request's way through the door.
+type visit struct {
+	caller  context.Context // as it came: ends when the caller goes
+	outcome string
+	waited  time.Duration
+	held    time.Duration
+}
+
+// Do takes work in: it waits for a worker and runs it. Its errors are work's own, ErrShed, and
+// those of the door's policies (*resilience.Rejection).
+func (d *Door) Do(ctx context.Context, work func(ctx context.Context) error) error {
+	v := &visit{caller: ctx, outcome: shed}
+	inside, cancel := d.inside(ctx)
+	defer cancel()
+	defer func() { // also when work panics
+		d.metrics.requests[v.outcome].Inc()
+		trace.SpanFromContext(ctx).SetAttributes(
+			attribute.String(names.AttrOutcome, v.outcome),
+			attribute.Float64(names.AttrQueued, milliseconds(v.waited)),
+			attribute.Float64(names.AttrHeld, milliseconds(v.held)))
+	}()
+	return d.policies.Do(inside, func(ctx context.Context) error { return d.visit(ctx, v, work) })
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+// inside makes the context that the work gets.
+func (d *Door) inside(ctx context.Context) (context.Context, context.CancelFunc) {
+	if !d.policies.KeepsDeadline() {
+		return context.WithoutCancel(ctx), func() {}
+	}
+	if within := d.policies.DefaultDeadline(); within > 0 {
+		if _, has := ctx.Deadline(); !has {
+			return context.WithTimeout(ctx, within)
+		}
+	}
+	return ctx, func() {}
+}
+
+// visit waits, works and settles up.
+func (d *Door) visit(ctx context.Context, v *visit, work func(context.Context) error) error {
+	began := time.Now()
+	err := d.acquire(ctx)
+	v.waited = time.Since(began)
+	if err != nil {
+		if !errors.Is(err, ErrShed) && d.policies.KeepsDeadline() {
+			v.outcome = expired
+			return d.policies.Expired(err)
+		}
+		return err
+	}
+	d.metrics.observe(v.caller, d.metrics.wait, v.waited)
+	began = time.Now()
+	defer func() {
+		d.release()
+		v.held = time.Since(began)
+		d.metrics.observe(v.caller, d.metrics.serviceTime, v.held)
+		v.outcome = served
+		if v.caller.Err() != nil {
+			v.outcome = abandoned
+			d.metrics.wasted.Add(v.held.Seconds())
+		}
+	}()
+	if err := d.pause(ctx, d.capacity.ServiceTime.draw(d.rand)); err != nil {
+		return err
+	}
+	return work(ctx)
+}
+
+// acquire waits for a worker. Its error is ErrShed, or that of ctx.
+func (d *Door) acquire(ctx context.Context) error {
+	d.mu.Lock()
+	if d.capacity.Workers == 0 || d.busy < d.capacity.Workers {
+		d.busy++
+		d.metrics.busy.Set(float64(d.busy))
+		d.mu.Unlock()
+		return nil
+	}
+	if d.waiting.Len() >= d.capacity.Queue {
+		d.mu.Unlock()
+		return ErrShed
+	}
+	w := &waiter{ready: make(chan struct{})}
+	place := d.waiting.PushBack(w)
+	d.metrics.depth.Set(float64(d.waiting.Len()))
+	d.mu.Unlock()
+	select {
+	case <-w.ready:
+	case <-ctx.Done():
+		if d.leave(place, w) {
+			return ctx.Err()
+		}
+	}
+	if err := ctx.Err(); err != nil { // it expired in the queue, and a worker came all the same
+		d.release()
+		return err
+	}
+	return nil
+}
+
+// leave takes a request out of the queue. It tells false when the request has a worker already.
+func (d *Door) leave(place *list.Element, w *waiter) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	select {
+	case <-w.ready:
+		return false
+	default:
+	}
+	d.waiting.Remove(place)
+	d.metrics.depth.Set(float64(d.waiting.Len()))
+	return true
+}
+
+// release hands the worker to the first in the queue.
+func (d *Door) release() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if first := d.waiting.Front(); first != nil {
+		w, _ := d.waiting.Remove(first).(*waiter)
+		d.metrics.depth.Set(float64(d.waiting.Len()))
+		close(w.ready)
+		return
+	}
+	d.busy--
+	d.metrics.busy.Set(float64(d.busy))
+}
+
+// mostOwed is how much of one pause's overshoot counts: more is not the
+// timer's imprecision but a process that was stopped.
+const mostOwed = 5 * time.Millisecond
+
+// pause holds the worker for its service time. Timers overshoot, by a
+// millisecond and more on a busy machine, which would be overload that the
+// model does not know: what one pause took too long the following ones
+// are shortened by, so that on average the capacity is the one that is written.
+func (d *Door) pause(ctx context.Context, drawn time.Duration) error {
+	if drawn <= 0 {
+		return nil
+	}
+	owed := time.Duration(d.owed.Swap(0))
+	paid := min(owed, drawn)
+	d.owed.Add(int64(owed - paid))
+	if drawn -= paid; drawn <= 0 {
+		return nil
+	}
+	began := time.Now()
+	timer := time.NewTimer(drawn)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		d.owed.Add(int64(min(time.Since(began)-drawn, mostOwed)))
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+type doorMetrics struct {
+	busy, depth       prometheus.Gauge
+	requests          map[string]prometheus.Counter
+	wait, serviceTime prometheus.Histogram
+	wasted            prometheus.Counter
+}
+
+func newDoorMetrics(reg prometheus.Registerer, capacity Capacity) (*doorMetrics, error) {
+	gauge := func(name, help string, value int) prometheus.Gauge {
+		g := prometheus.NewGauge(prometheus.GaugeOpts{Name: name, Help: help})
+		g.Set(float64(value))
+		return g
+	}
+	workers := gauge(names.DoorWorkers, "Requests that may be worked on at once; 0 means no limit.", capacity.Workers)
+	limit := gauge(names.DoorQueueLimit, "Requests that may wait.", capacity.Queue)
+	requests := prometheus.NewCounterVec(prometheus.CounterOpts{Name: names.DoorRequests, Help: "Requests, by what became of them at the door."}, []string{names.Outcome})
+	m := &doorMetrics{
+		busy:        gauge(names.DoorBusy, "Workers at work.", 0),
+		depth:       gauge(names.DoorQueueDepth, "Requests waiting for a worker.", 0),
+		requests:    map[string]prometheus.Counter{},
+		wait:        prometheus.NewHistogram(prometheus.HistogramOpts{Name: names.DoorWait, Help: "Time waited for a worker.", Buckets: resilience.Buckets()}),
+		serviceTime: prometheus.NewHistogram(prometheus.HistogramOpts{Name: names.DoorServiceTime, Help: "Time a worker was really held.", Buckets: resilience.Buckets()}),
+		wasted:      prometheus.NewCounter(prometheus.CounterOpts{Name: names.DoorWastedSeconds, Help: "Worker time spent for callers who had gone."}),
+	}
+	for _, outcome := range []string{served, shed, expired, abandoned} {
+		m.requests[outcome] = requests.WithLabelValues(outcome)
+	}
+	if reg == nil {
+		return m, nil
+	}
+	var errs []error
+	for _, c := range []prometheus.Collector{workers, limit, requests, m.busy, m.depth, m.wait, m.serviceTime, m.wasted} {
+		errs = append(errs, reg.Register(c))
+	}
+	return m, errors.Join(errs...)
+}
+
+func (m *doorMetrics) observe(ctx context.Context, h prometheus.Observer, d time.Duration) {
+	observe(ctx, h, d.Seconds())
+}

@@ -1,0 +1,85 @@
+// Package kit owns what every service of the shop shares: starting and
+// draining, the servers and their door, the clients and their edges, the admin
+// port, reading the environment. A service brings its handlers and says nothing of all that.
+//
+//	            admin port: /metrics /healthz /readyz /debug/pprof
+//	                                                        policies of the edge
+//	caller --> server span, metrics --> door --> handler --> edge ------------> callee
+//	                                    policies, queue, workers
+//
+// It knows nothing of the shop's business and nothing of the lab. Several services run in
+// one process: there are no globals, and the environment comes as an argument.
+package kit
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+
+	"google.golang.org/grpc"
+
+	"github.com/faultline-lab/faultline/observability"
+	"github.com/faultline-lab/faultline/services/kit/broker"
+	"github.com/faultline-lab/faultline/services/kit/store"
+)
+
+// Protocol is what a service speaks on its main port.
+type Protocol string
+
+// The protocols.
+const (
+	HTTP Protocol = "http"
+	GRPC Protocol = "grpc"
+)
+
+// Service is a service that can be run.
+type Service struct {
+	Name     string
+	Protocol Protocol
+	// Build makes the service's parts. It is called once, before the ports
+	// open; what it got from the Runtime is closed after Parts.Close.
+	Build func(ctx context.Context, rt *Runtime) (*Parts, error)
+}
+
+// Parts is what a service consists of. Every field may be left out.
+type Parts struct {
+	// HTTP serves the main port of an HTTP service, each request through the door.
+	HTTP http.Handler
+	// GRPC registers the handlers of a gRPC service. Unary calls go through the
+	// door; health and reflection are there already.
+	GRPC func(grpc.ServiceRegistrar)
+	// Admin has further routes of the admin port, by pattern as in http.ServeMux.
+	Admin map[string]http.Handler
+	// Background runs beside the servers until its context ends, which is after
+	// the last request has been answered. An error ends the service.
+	Background []func(context.Context) error
+	// Ready tells whether requests make sense now; nil means always.
+	Ready func(context.Context) error
+	// Close is called last.
+	Close func() error
+}
+
+// Runtime is what a service gets to build itself with.
+type Runtime struct {
+	Name      string // of the service
+	Instance  string // of this replica, such as catalog-2
+	Env       Env
+	Log       *slog.Logger
+	Telemetry *observability.Telemetry
+	// Door guards HTTP requests and gRPC calls by itself; consumers of messages call it.
+	Door *Door
+
+	clients
+}
+
+// Store opens the service's database: DATABASE_URL, or a file in DATA_DIR. It
+// is closed with the service.
+func (rt *Runtime) Store(ctx context.Context, schema ...string) (*store.DB, error) {
+	return rt.openStore(ctx, schema)
+}
+
+// Broker connects to the broker at BROKER_ADDR. It does not wait for it. The
+// policies of the edge to it apply to publishing.
+func (rt *Runtime) Broker(ctx context.Context) (*broker.Client, error) {
+	return rt.openBroker(ctx)
+}
