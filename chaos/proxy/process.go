@@ -19,11 +19,12 @@ type Process struct {
 	API string // base URL
 	PID int
 
-	cmd     *exec.Cmd
-	stdin   io.Closer
-	reading sync.WaitGroup
-	exited  chan struct{}
-	err     error // of the process, once exited is closed
+	cmd      *exec.Cmd
+	stdin    io.Closer
+	patience time.Duration // how long Stop waits before it kills
+	reading  sync.WaitGroup
+	exited   chan struct{}
+	err      error // of the process, once exited is closed
 }
 
 // Start starts a proxy process (argv: this program and its arguments) and waits
@@ -48,7 +49,7 @@ func Start(ctx context.Context, argv []string, stderr io.Writer, onNotice func(N
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("starting the proxy process: %w", err)
 	}
-	p := &Process{PID: cmd.Process.Pid, cmd: cmd, stdin: stdin, exited: make(chan struct{})}
+	p := &Process{PID: cmd.Process.Pid, cmd: cmd, stdin: stdin, patience: 5 * time.Second, exited: make(chan struct{})}
 	ready := make(chan Notice, 1)
 	p.reading.Go(func() { readNotices(stdout, ready, onNotice) })
 	go func() {
@@ -63,7 +64,7 @@ func Start(ctx context.Context, argv []string, stderr io.Writer, onNotice func(N
 	case <-p.exited:
 		return nil, fmt.Errorf("starting the proxy process: it ended before it was ready: %w", p.ended())
 	case <-ctx.Done():
-		return nil, errors.Join(fmt.Errorf("starting the proxy process: %w", context.Cause(ctx)), p.Stop(ctx))
+		return nil, errors.Join(fmt.Errorf("starting the proxy process: %w", context.Cause(ctx)), p.Stop())
 	}
 }
 
@@ -95,28 +96,19 @@ func readNotices(stdout io.Reader, ready chan<- Notice, onNotice func(Notice)) {
 // Exited is closed when the process has ended, for whatever reason.
 func (p *Process) Exited() <-chan struct{} { return p.exited }
 
-// Stop ends the process: it closes its input, and kills it when that takes more than 5 s or longer
-// than ctx. It works with a cancelled ctx too.
-func (p *Process) Stop(ctx context.Context) error {
+// Stop ends the process: it closes its input, and kills it when it has not ended 5 s later.
+func (p *Process) Stop() error {
 	_ = p.stdin.Close() // closed before, or the process has gone
-	timer := time.NewTimer(5 * time.Second)
+	timer := time.NewTimer(p.patience)
 	defer timer.Stop()
 	select {
 	case <-p.exited:
 		return p.err
 	case <-timer.C:
-	case <-ctx.Done():
-		brief := time.NewTimer(time.Second)
-		defer brief.Stop()
-		select {
-		case <-p.exited:
-			return p.err
-		case <-brief.C:
-		}
 	}
 	if err := p.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return fmt.Errorf("killing the proxy process: %w", err)
 	}
 	<-p.exited
-	return fmt.Errorf("the proxy process did not end by itself and was killed")
+	return fmt.Errorf("the proxy process did not end by itself within %s and was killed", p.patience)
 }

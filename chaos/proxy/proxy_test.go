@@ -207,9 +207,7 @@ func TestProcess(t *testing.T) {
 	case <-time.After(15 * time.Second):
 		t.Error("no notice of the lapsed lease")
 	}
-	cancelled, cancel := context.WithCancel(t.Context())
-	cancel()
-	if err := p.Stop(cancelled); err != nil {
+	if err := p.Stop(); err != nil {
 		t.Errorf("stopping gave %v", err)
 	}
 	<-p.Exited()
@@ -236,9 +234,8 @@ func TestProcessThatDoesNotEndIsKilled(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if err := p.Stop(ctx); err == nil || !strings.Contains(err.Error(), "was killed") {
+	p.patience = 50 * time.Millisecond
+	if err := p.Stop(); err == nil || !strings.Contains(err.Error(), "was killed") {
 		t.Errorf("stopping gave %v; it wrote %s", err, &stderr)
 	}
 }
