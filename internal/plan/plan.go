@@ -15,6 +15,8 @@ import (
 type Plan struct {
 	Scenario string              `json:"scenario"`
 	Variant  string              `json:"variant"`
+	Story    string              `json:"story,omitempty"` // what the scenario is about
+	Sources  []string            `json:"sources,omitempty"`
 	About    string              `json:"about,omitempty"` // of the variant
 	System   string              `json:"system"`
 	Seed     uint64              `json:"seed"`
