@@ -61,7 +61,7 @@ func TestRealBroker(t *testing.T) {
 	serveNATS(t, port, dir)
 	awaitEmpty(t, o)
 	// What was published twice is kept once.
-	if _, err := o.cfg.Store.ExecContext(t.Context(), `UPDATE outbox SET published_ns = 0 WHERE aggregate LIKE 'late-%'`); err != nil {
+	if _, err := o.cfg.Store.ExecContext(t.Context(), `UPDATE test_outbox SET published_ns = 0 WHERE aggregate LIKE 'late-%'`); err != nil {
 		t.Fatal(err)
 	}
 	awaitEmpty(t, o)

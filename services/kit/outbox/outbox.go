@@ -18,6 +18,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -27,9 +28,11 @@ import (
 	"github.com/faultline-lab/faultline/services/kit/store"
 )
 
-// Schema makes the outbox's table. A service passes it to its store beside its own.
-const Schema = `
-CREATE TABLE IF NOT EXISTS outbox (
+// Schema makes the table of the outbox of this name, <name>_outbox. A service passes it to its store beside its own;
+// the name is a word of small letters.
+func Schema(name string) string {
+	return strings.ReplaceAll(`
+CREATE TABLE IF NOT EXISTS {name}_outbox (
 	id           TEXT PRIMARY KEY,
 	aggregate    TEXT NOT NULL,
 	seq          BIGINT NOT NULL,
@@ -40,7 +43,10 @@ CREATE TABLE IF NOT EXISTS outbox (
 	published_ns BIGINT NOT NULL,
 	UNIQUE (aggregate, seq)
 );
-CREATE INDEX IF NOT EXISTS outbox_pending ON outbox (created_ns, seq) WHERE published_ns = 0;`
+CREATE INDEX IF NOT EXISTS {name}_outbox_pending ON {name}_outbox (created_ns, seq) WHERE published_ns = 0;`, "{name}", name)
+}
+
+const columns = `id, aggregate, seq, subject, data, trace, created_ns, published_ns`
 
 // Publisher is the broker. Publish returns when the broker has stored the message, and
 // treats a message whose id it has seen as stored.
@@ -50,7 +56,7 @@ type Publisher interface {
 
 // Config says whose outbox it is. Name, Store and Publisher are needed.
 type Config struct {
-	// Name begins the ids of the events, so that those of several services differ.
+	// Name is that of the Schema. It begins the ids of the events, so that those of several services differ.
 	Name      string
 	Store     *store.DB
 	Publisher Publisher
@@ -91,6 +97,7 @@ type Row struct {
 // Outbox is the events of one service.
 type Outbox struct {
 	cfg     Config
+	table   string
 	wake    chan struct{}
 	pending prometheus.Gauge
 }
@@ -109,7 +116,7 @@ func New(cfg Config) *Outbox {
 	setDefault(&cfg.Poll, time.Second)
 	setDefault(&cfg.Backoff, 100*time.Millisecond)
 	setDefault(&cfg.BackoffMax, 3*time.Second)
-	o := &Outbox{cfg: cfg, wake: make(chan struct{}, 1), pending: prometheus.NewGauge(prometheus.GaugeOpts{
+	o := &Outbox{cfg: cfg, table: cfg.Name + "_outbox", wake: make(chan struct{}, 1), pending: prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: names.OutboxPending, Help: "Events committed and not yet published.",
 	})}
 	if cfg.Registerer != nil {
@@ -131,13 +138,13 @@ func (o *Outbox) Add(ctx context.Context, tx *store.Tx, e Event) error {
 		return fmt.Errorf("adding to the outbox: %w", err)
 	}
 	var seq, created int64
-	err = tx.QueryRowContext(ctx, `SELECT COALESCE(MAX(seq), 0) + 1, COALESCE(MAX(created_ns), 0) + 1 FROM outbox WHERE aggregate = ?`,
+	err = tx.QueryRowContext(ctx, `SELECT COALESCE(MAX(seq), 0) + 1, COALESCE(MAX(created_ns), 0) + 1 FROM `+o.table+` WHERE aggregate = ?`,
 		e.Aggregate).Scan(&seq, &created)
 	if err != nil {
 		return fmt.Errorf("adding to the outbox: %w", err)
 	}
 	id := fmt.Sprintf("%s/%s/%d", o.cfg.Name, e.Aggregate, seq)
-	_, err = tx.ExecContext(ctx, `INSERT INTO outbox (id, aggregate, seq, subject, data, trace, created_ns, published_ns)
+	_, err = tx.ExecContext(ctx, `INSERT INTO `+o.table+` (`+columns+`)
 		VALUES (?, ?, ?, ?, ?, ?, ?, 0)`, id, e.Aggregate, seq, e.Subject, string(data), WriteTrace(ctx, o.cfg.Propagator),
 		max(created, time.Now().UnixNano())) // a clock that steps back must not change the order
 	if err != nil {
@@ -157,7 +164,7 @@ func (o *Outbox) Wake() {
 // Pending returns how many events are not published yet.
 func (o *Outbox) Pending(ctx context.Context) (int, error) {
 	var n int
-	err := o.cfg.Store.QueryRowContext(ctx, `SELECT COUNT(*) FROM outbox WHERE published_ns = 0`).Scan(&n)
+	err := o.cfg.Store.QueryRowContext(ctx, `SELECT COUNT(*) FROM `+o.table+` WHERE published_ns = 0`).Scan(&n)
 	if err != nil {
 		return 0, fmt.Errorf("counting the outbox: %w", err)
 	}
@@ -166,11 +173,11 @@ func (o *Outbox) Pending(ctx context.Context) (int, error) {
 
 // Rows returns every event, published or not, by aggregate and order within it.
 func (o *Outbox) Rows(ctx context.Context) ([]Row, error) {
-	return o.rows(ctx, `SELECT id, aggregate, seq, subject, data, trace, created_ns, published_ns FROM outbox ORDER BY aggregate, seq`)
+	return o.rows(ctx, `SELECT `+columns+` FROM `+o.table+` ORDER BY aggregate, seq`)
 }
 
 func (o *Outbox) oldest(ctx context.Context, limit int) ([]Row, error) {
-	return o.rows(ctx, `SELECT id, aggregate, seq, subject, data, trace, created_ns, published_ns FROM outbox
+	return o.rows(ctx, `SELECT `+columns+` FROM `+o.table+`
 		WHERE published_ns = 0 ORDER BY created_ns, seq LIMIT ?`, limit)
 }
 

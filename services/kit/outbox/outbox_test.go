@@ -63,7 +63,7 @@ func (m *memory) distinct() []string {
 func openStore(t *testing.T) *store.DB {
 	t.Helper()
 	db, err := store.Open(t.Context(), store.Config{Path: t.TempDir() + "/outbox.db",
-		Schema: []string{Schema, `CREATE TABLE IF NOT EXISTS things (id TEXT PRIMARY KEY)`}})
+		Schema: []string{Schema("test"), `CREATE TABLE IF NOT EXISTS things (id TEXT PRIMARY KEY)`}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -311,7 +311,7 @@ func TestClockStepsBack(t *testing.T) {
 	o := newOutbox(t, Config{Publisher: newMemory()})
 	add(t, o, "a", 1)
 	future := time.Now().Add(time.Hour).UnixNano()
-	if _, err := o.cfg.Store.ExecContext(t.Context(), `UPDATE outbox SET created_ns = ?`, future); err != nil {
+	if _, err := o.cfg.Store.ExecContext(t.Context(), `UPDATE test_outbox SET created_ns = ?`, future); err != nil {
 		t.Fatal(err)
 	}
 	add(t, o, "a", 2)

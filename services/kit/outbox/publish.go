@@ -140,7 +140,7 @@ func (o *Outbox) note(ctx context.Context, ids []string) error {
 	err := o.cfg.Store.InTx(ctx, func(ctx context.Context, tx *store.Tx) error {
 		now := time.Now().UnixNano()
 		for i, id := range ids {
-			if _, err := tx.ExecContext(ctx, `UPDATE outbox SET published_ns = ? WHERE id = ?`, now+int64(i), id); err != nil {
+			if _, err := tx.ExecContext(ctx, `UPDATE `+o.table+` SET published_ns = ? WHERE id = ?`, now+int64(i), id); err != nil {
 				return err
 			}
 		}
