@@ -103,8 +103,16 @@ func (s *Schemas) define(t reflect.Type, write func(*Schemas) map[string]any) ma
 	return ref
 }
 
-func (s *Schemas) object(t reflect.Type) map[string]any {
-	properties, required := map[string]any{}, []string{}
+// Properties returns the properties of a struct, for a Schemer to add to.
+func (s *Schemas) Properties(of any) map[string]any {
+	properties, _ := s.properties(reflect.TypeOf(of))
+	return properties
+}
+
+func (s *Schemas) object(t reflect.Type) map[string]any { return Object(s.properties(t)) }
+
+func (s *Schemas) properties(t reflect.Type) (properties map[string]any, required []string) {
+	properties = map[string]any{}
 	for _, f := range fieldsOf(t) {
 		property := s.of(f.typ, f.constraint)
 		if f.about != "" {
@@ -118,7 +126,7 @@ func (s *Schemas) object(t reflect.Type) map[string]any {
 			required = append(required, f.name)
 		}
 	}
-	return Object(properties, required)
+	return properties, required
 }
 
 // Object returns the schema of a map with exactly these keys.

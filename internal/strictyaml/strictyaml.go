@@ -112,6 +112,9 @@ func within(path, root string) bool {
 	return found && (root == "" || rest == "" || rest[0] == '.' || rest[0] == '[')
 }
 
+// Has tells whether the path is in the file.
+func (s *Source) Has(path string) bool { _, found := s.places[path]; return found }
+
 // Line returns the line of a path, or of the nearest part of it that is in the file.
 func (s *Source) Line(path string) int { return s.place(path).line }
 

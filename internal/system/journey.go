@@ -48,7 +48,7 @@ func journeys(src *strictyaml.Source, in strictyaml.Map[[]stepFile]) map[string]
 	out := map[string][]loadgen.Step{}
 	for _, entry := range in {
 		if !ValidName(entry.Name) {
-			src.Fail(entry.Path, fmt.Sprintf("%q is not a name", entry.Name), nameRule)
+			src.Fail(entry.Path, fmt.Sprintf("%q is not a name", entry.Name), NameRule)
 		}
 		if len(entry.Value) == 0 && !src.Failed(entry.Path) {
 			src.Fail(entry.Path, "a journey has at least one step", "")

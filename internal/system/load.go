@@ -145,8 +145,8 @@ var (
 	variablePattern = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 )
 
-// nameRule is what NamePattern asks for, in words.
-const nameRule = "a name has small letters, digits and hyphens, begins with a letter and has at most 62 of them"
+// NameRule is what ValidName asks for, in words.
+const NameRule = "a name has small letters, digits and hyphens, begins with a letter and has at most 62 of them"
 
 // ValidName tells whether a name can be that of a system, a service, a scenario or what it contains.
 func ValidName(name string) bool { return namePattern.MatchString(name) }
@@ -154,7 +154,7 @@ func ValidName(name string) bool { return namePattern.MatchString(name) }
 func (l *loader) system() *System {
 	doc := l.doc
 	if doc.Name != "" && !ValidName(doc.Name) {
-		l.src.Fail("name", fmt.Sprintf("%q is not a name", doc.Name), nameRule)
+		l.src.Fail("name", fmt.Sprintf("%q is not a name", doc.Name), NameRule)
 	}
 	sys := &System{Name: doc.Name, About: strings.TrimSpace(doc.About), Entry: doc.Entry}
 	if len(doc.Services) == 0 && !l.src.Failed("services") {
@@ -201,7 +201,7 @@ func (l *loader) service(entry strictyaml.Named[service]) *Service {
 	case entry.Name == LoadCaller:
 		l.src.Fail(path, fmt.Sprintf("the name %q is taken", LoadCaller), "the load generator goes by it on edges")
 	case !ValidName(entry.Name):
-		l.src.Fail(path, fmt.Sprintf("%q is not a name", entry.Name), nameRule)
+		l.src.Fail(path, fmt.Sprintf("%q is not a name", entry.Name), NameRule)
 	}
 	l.calls(path, in.Calls)
 	l.run(out, path, in)
@@ -238,22 +238,27 @@ func (l *loader) run(out *Service, path string, in service) {
 		l.src.Fail(path+".run[0]", "the program's name is empty", "")
 	}
 	for _, env := range l.doc.Defaults.Env {
-		l.variable(out, env, words)
+		l.variable(out, env)
 	}
 	for _, env := range in.Env {
-		l.variable(out, env, words)
+		l.variable(out, env)
 	}
 }
 
-func (l *loader) variable(out *Service, env strictyaml.Named[strictyaml.Word], words vocabulary) {
-	if !variablePattern.MatchString(env.Name) {
-		l.src.Fail(env.Path, fmt.Sprintf("%q is not the name of a variable", env.Name), "letters, digits and _")
-	}
+func (l *loader) variable(out *Service, env strictyaml.Named[strictyaml.Word]) {
 	if out.Env == nil {
 		out.Env = map[string]string{}
 	}
 	out.Env[env.Name] = string(env.Value)
-	words.check(l.src, env.Path, string(env.Value))
+	CheckVariable(l.src, env, out.Calls)
+}
+
+// CheckVariable checks an entry of the environment of a service that calls callees.
+func CheckVariable(src *strictyaml.Source, env strictyaml.Named[strictyaml.Word], callees []string) {
+	if !variablePattern.MatchString(env.Name) {
+		src.Fail(env.Path, fmt.Sprintf("%q is not the name of a variable", env.Name), "letters, digits and _")
+	}
+	variables(callees).check(src, env.Path, string(env.Value))
 }
 
 // health is the service's own block, else that of defaults, else the
