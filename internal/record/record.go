@@ -1,6 +1,16 @@
 // Package record owns what a run leaves behind: its directory, the files in
 // it, and reading them back. One clock: every time is wall-clock time of the
 // machine that ran the lab.
+//
+// Nothing that was written is lost when the lab dies: an event is a line
+// of events.jsonl as soon as Event returns, a result a line of results.jsonl
+// (the spool) as soon as Result returns. Closing the Writer turns the spool
+// into results.parquet, row group by row group, notes that file's checksum in
+// run.json, and then removes the spool. So while there is a spool, Open reads it, up to
+// its last whole line; else the Parquet file, which must be the one that was
+// written: its reader trusts what a damaged header says and would ask for any
+// amount of memory. What a power failure takes from events and spool is not
+// guarded against; the other files are synced to the disk.
 package record
 
 import (
@@ -22,6 +32,7 @@ const (
 	MetaFile      = "run.json"
 	EventsFile    = "events.jsonl"
 	ResultsFile   = "results.parquet"
+	SpoolFile     = "results.jsonl" // while the run goes on, and after a crash
 	TelemetryFile = "telemetry.db"
 	MetricsDir    = "metrics"
 	ProfilesDir   = "profiles"
@@ -45,10 +56,21 @@ type Meta struct {
 	Started  time.Time      `json:"started"` // the command
 	Load     time.Time      `json:"load"`    // time zero of the plan; zero when the load never started
 	Ended    time.Time      `json:"ended"`
-	Outcome  string         `json:"outcome"` // completed | aborted | interrupted | broken
+	Outcome  string         `json:"outcome"` // Completed | Aborted | Interrupted | Broken
 	Reason   string         `json:"reason,omitempty"`
 	Loss     telemetry.Loss `json:"loss"`
+	// ResultsSHA256 is the checksum of results.parquet, in hex; "" while there is none.
+	ResultsSHA256 string `json:"results_sha256,omitempty"`
 }
+
+// How a run ended. A directory says interrupted from its making on, until its
+// Writer is closed: that is what a run is whose lab was killed.
+const (
+	Completed   = "completed"
+	Aborted     = "aborted"     // an abort condition held
+	Interrupted = "interrupted" // by the user, or the lab died
+	Broken      = "broken"      // the lab or the system could not go on
+)
 
 // FormatVersion is the version of the run directory that this code writes.
 const FormatVersion = 1
