@@ -103,10 +103,10 @@ func (g *grpcSender) send(ctx context.Context, r request, traceparent, bag strin
 	err := conn.Invoke(ctx, r.step.method, payload, &reply,
 		grpc.ForceCodecV2(rawCodec{}), grpc.Header(&head), grpc.Trailer(&tail))
 	out.bytes = int64(reply.size)
-	switch {
+	switch late := outOfTime(ctx, err); {
 	case err == nil:
 		out.body, out.err = g.decode(r.step, reply.data)
-	case len(head)+len(tail) > 0 && !outOfTime(ctx, err): // the server's own words
+	case len(head)+len(tail) > 0 && !late: // the server's own words
 		out.status = int(status.Code(err))
 	default:
 		out.err = err
@@ -114,8 +114,8 @@ func (g *grpcSender) send(ctx context.Context, r request, traceparent, bag strin
 	return out
 }
 
-// outOfTime says whether a server gave up because of the deadline that the call
-// told it of: its answer and the client's own timeout are the same event.
+// outOfTime says whether a call ended because of its deadline, of which the
+// server knows too: its answer and the client's own timeout are the same event.
 func outOfTime(ctx context.Context, err error) bool {
 	deadline, ok := ctx.Deadline()
 	if !ok || status.Code(err) != codes.DeadlineExceeded || time.Until(deadline) > 10*time.Millisecond {

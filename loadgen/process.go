@@ -65,7 +65,7 @@ func Start(ctx context.Context, argv []string, share Share, sink func(Result)) (
 		return w, nil
 	case <-w.ended:
 	}
-	if w.err == nil { // stopped before it was ready
+	if ctx.Err() != nil { // then how it ended tells nothing
 		return nil, fmt.Errorf("starting the load worker: %w", context.Cause(ctx))
 	}
 	return nil, w.err

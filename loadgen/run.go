@@ -110,7 +110,7 @@ func (g *generator) run(ctx context.Context, start time.Time, sink func(Result))
 	if start.IsZero() {
 		start = now
 	}
-	start = now.Add(start.Sub(now)) // the same time, but safe from steps of the wall clock
+	start = now.Add(start.Round(0).Sub(now.Round(0))) // the same time, but safe from steps of the wall clock
 	var running sync.WaitGroup
 	for _, j := range g.journeys {
 		s := g.newStream(j, start)

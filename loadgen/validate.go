@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"net"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -57,7 +58,8 @@ func (t Target) Validate() error {
 		problems = append(problems, errors.New("there is no address"))
 	}
 	for _, addr := range t.Addrs {
-		if _, port, err := net.SplitHostPort(addr); err != nil || port == "" {
+		_, port, err := net.SplitHostPort(addr)
+		if _, notNumber := strconv.ParseUint(port, 10, 16); err != nil || notNumber != nil {
 			problems = append(problems, fmt.Errorf("address %q is not host:port", addr))
 		}
 	}
@@ -111,6 +113,7 @@ func (l Load) validateRate() []error {
 		}
 		if !isRate(stage.From) || !isRate(stage.To) {
 			add("stage %d: from %v/s to %v/s; a rate is a number from 0", i+1, stage.From, stage.To)
+			continue
 		}
 		expected += (stage.From + stage.To) / 2 * stage.For.Seconds()
 	}

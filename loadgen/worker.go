@@ -26,7 +26,8 @@ type command struct {
 // Main is the worker process of Start: it reads a Share and then commands
 // from stdin, and writes what becomes of the requests to stdout, in a format
 // that Start reads. It returns when stdin is closed; a load still running is
-// then dropped. The error has been reported to the parent as well.
+// then dropped. The error has been reported to the parent as well, so the
+// program need not print it.
 //
 // It settles the garbage collector and the number of threads of the whole
 // process, so it has to have the process to itself.
@@ -46,40 +47,48 @@ func work(ctx context.Context, stdin io.Reader, stdout io.Writer) error {
 	if err := commands.Decode(&share); err != nil {
 		return out.fail(fmt.Errorf("reading the share: %w", err))
 	}
-	g, err := prepare(ctx, share)
-	if err != nil {
-		return out.fail(err)
-	}
-	defer g.close()
-	if err := out.do((*encoder).ready); err != nil {
-		return fmt.Errorf("reporting: %w", err)
-	}
 	running, stop := context.WithCancel(ctx)
 	defer stop()
-	var helpers sync.WaitGroup
+	gone, parentGone := context.WithCancel(context.WithoutCancel(ctx))
+	defer parentGone()
 	starts := make(chan time.Time, 1)
-	helpers.Go(func() { obey(commands, g, starts, stop) })
-	err = g.work(running, starts, out)
+	var helpers sync.WaitGroup
+	helpers.Go(func() { obey(commands, starts, stop); parentGone() })
+	defer helpers.Wait()
+	err := send(running, gone, share, starts, out)
 	if err == nil && ctx.Err() != nil {
 		err = errors.New("interrupted")
 	}
 	if err != nil {
-		err = out.fail(err)
-	} else {
-		err = out.do((*encoder).done)
+		return out.fail(err)
 	}
-	helpers.Wait()
-	return err
+	return out.do((*encoder).done)
+}
+
+// send prepares the share, says so, and runs its load until ctx ends or, at
+// once, until gone does.
+func send(ctx, gone context.Context, share Share, starts <-chan time.Time, out *reporter) error {
+	g, err := prepare(ctx, share)
+	if err != nil {
+		return err
+	}
+	defer g.close()
+	defer context.AfterFunc(gone, func() { g.abandon(errCutOff) })()
+	if err := out.do((*encoder).ready); err != nil {
+		return fmt.Errorf("reporting: %w", err)
+	}
+	g.work(ctx, starts, out)
+	return nil
 }
 
 // work runs the load from when its time zero is known.
-func (g *generator) work(ctx context.Context, starts <-chan time.Time, out *reporter) error {
+func (g *generator) work(ctx context.Context, starts <-chan time.Time, out *reporter) {
 	start := g.share.Start
 	if start.IsZero() {
 		select {
 		case start = <-starts:
 		case <-ctx.Done():
-			return nil
+			return
 		}
 	}
 	flushing, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -88,17 +97,15 @@ func (g *generator) work(ctx context.Context, starts <-chan time.Time, out *repo
 	defer flusher.Wait()
 	defer stop()
 	g.run(ctx, start, out.result)
-	return nil
 }
 
 // obey carries out commands until stdin closes; then nobody wants the load
 // any more.
-func obey(commands *json.Decoder, g *generator, starts chan<- time.Time, stop func()) {
+func obey(commands *json.Decoder, starts chan<- time.Time, stop func()) {
 	for {
 		var c command
 		if err := commands.Decode(&c); err != nil {
 			stop()
-			g.abandon(errCutOff)
 			return
 		}
 		if c.Stop {
