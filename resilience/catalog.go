@@ -35,6 +35,8 @@ type Kind struct {
 	edge func(parameter.Values, *host) (layer, error)
 	// door makes the policy of one door; nil when it cannot stand there.
 	door func(parameter.Values, *host, *Door) (layer, error)
+	// parallel tells that attempts of one call may run side by side.
+	parallel bool
 }
 
 // Stands tells whether the policy can stand on that side.
@@ -138,7 +140,7 @@ func (p Policies) check() error {
 	for _, on := range places {
 		for _, spec := range p[on] {
 			if kind, _ := Find(spec.Kind); !kind.Stands(SideOf(on)) {
-				return fmt.Errorf("%s: %s cannot stand at a %s; it can at: %s", on, spec.Kind, SideOf(on), strings.Join(kind.Sides, ", "))
+				return fmt.Errorf("%s: %s cannot stand %s", on, spec.Kind, standing(SideOf(on)))
 			}
 		}
 	}
@@ -152,4 +154,12 @@ func SideOf(on string) string {
 		return OnEdge
 	}
 	return AtDoor
+}
+
+// standing says in words where a policy stands.
+func standing(side string) string {
+	if side == OnEdge {
+		return "on an edge"
+	}
+	return "at a door"
 }

@@ -82,7 +82,7 @@ func (p place) build(chain Chain, make func(Kind, parameter.Values, *host) (laye
 	for i, spec := range chain {
 		kind, known := Find(spec.Kind)
 		if !known || !kind.Stands(p.side) {
-			errs = append(errs, fmt.Errorf("%s: policy %d: %q cannot stand at a %s", p.on, i+1, spec.Kind, p.side))
+			errs = append(errs, fmt.Errorf("%s: policy %d: %q cannot stand %s", p.on, i+1, spec.Kind, standing(p.side)))
 			continue
 		}
 		h := &host{on: p.on, policy: spec.Kind, metrics: p.metrics, rand: seeded(p.seed, fmt.Sprint(p.on, i, spec.Kind)), log: p.log}

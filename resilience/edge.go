@@ -40,11 +40,11 @@ type EdgeConfig struct {
 // Edge is the caller's side of one edge: its policies, its metrics, its spans.
 // It is safe for concurrent use.
 type Edge struct {
-	cfg     EdgeConfig
-	name    string
-	tracer  trace.Tracer
-	chain   next
-	retries bool // whether the chain may send a call more than once
+	cfg    EdgeConfig
+	name   string
+	tracer trace.Tracer
+	chain  next
+	shared bool // whether attempts of one call may run side by side
 
 	metrics  *edgeMetrics
 	calls    [classes]prometheus.Counter
@@ -89,6 +89,10 @@ func NewEdge(cfg EdgeConfig) (*Edge, error) {
 		return nil, fmt.Errorf("making edge: %w", err)
 	}
 	e.chain = compose(layers, e.attempt)
+	for _, spec := range cfg.Chain {
+		kind, _ := Find(spec.Kind)
+		e.shared = e.shared || kind.parallel
+	}
 	return e, nil
 }
 
@@ -144,9 +148,10 @@ func (e *Edge) explain(ctx context.Context, err error) {
 
 // attempt is one attempt under way, for those who send it.
 type attempt struct {
-	span    trace.Span
-	replica int
-	tell    bool // the callee is told the deadline of the attempt's context
+	span      trace.Span
+	replica   int
+	tell      bool   // the callee is told the deadline of the attempt's context
+	errorType string // what the protocol calls the error, "" when it has no name for it
 }
 
 // attemptKey is under what a context keeps its attempt.
@@ -181,7 +186,7 @@ func (e *Edge) attempt(ctx context.Context, c *call) (result, error) {
 	e.attempts[res.class].Inc()
 	observe(attempting, e.observer(a.replica), elapsed)
 	if c.name != "" {
-		endSpan(a.span, res.class, err)
+		a.end(res.class, err)
 	}
 	return res, err
 }
@@ -205,16 +210,23 @@ func (a *attempt) limit(ctx context.Context) (context.Context, context.CancelFun
 	return ctx, cancel, nil
 }
 
-func endSpan(span trace.Span, class Class, err error) {
-	if class.Failure() || class == Cancelled {
+// end ends the span. It marks as errors what the policies take for failures,
+// so that a trace and the metrics tell the same story: a NOT_FOUND is an answer.
+func (a *attempt) end(class Class, err error) {
+	if class.Failure() {
+		description := ""
 		if err != nil {
-			span.SetStatus(codes.Error, err.Error())
-		} else {
-			span.SetStatus(codes.Error, "")
+			description = err.Error()
 		}
-		span.SetAttributes(attribute.String("error.type", class.String()))
+		a.span.SetStatus(codes.Error, description)
 	}
-	span.End()
+	if class != Succeeded {
+		if a.errorType == "" {
+			a.errorType = class.String()
+		}
+		a.span.SetAttributes(attribute.String("error.type", a.errorType))
+	}
+	a.span.End()
 }
 
 // observer returns the histogram of a replica; 0 means that nobody said which it was.

@@ -17,10 +17,17 @@ func (e *Edge) UnaryClientInterceptor() grpc.UnaryClientInterceptor {
 	return func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 		name := strings.TrimPrefix(method, "/")
 		res, err := e.do(ctx, &call{name: name, send: func(ctx context.Context, a *attempt) (result, error) {
-			own := ownReply(reply)
+			own := reply
+			if e.shared {
+				own = ownReply(reply)
+			}
 			a.span.SetAttributes(semconv.RPCSystemNameGRPC, semconv.RPCMethod(name))
 			err := invoke(e.inject(ctx), method, req, own, cc, opts...)
-			a.span.SetAttributes(semconv.RPCResponseStatusCode(CodeName(status.Code(err))))
+			code := CodeName(status.Code(err))
+			a.span.SetAttributes(semconv.RPCResponseStatusCode(code))
+			if err != nil {
+				a.errorType = code
+			}
 			return result{reply: own}, err
 		}})
 		if err != nil {

@@ -100,6 +100,9 @@ func (rt *roundTripper) send(ctx context.Context, a *attempt, original *http.Req
 		return nil, fmt.Errorf("reading response body: %w", err)
 	}
 	a.span.SetAttributes(semconv.HTTPResponseStatusCode(response.StatusCode))
+	if response.StatusCode >= 400 {
+		a.errorType = strconv.Itoa(response.StatusCode)
+	}
 	response.Body = io.NopCloser(bytes.NewReader(data))
 	return response, nil
 }

@@ -104,15 +104,18 @@ func (p *retry) layer(inner next) next {
 			last, lastErr = inner(ctx, c)
 			return last, lastErr
 		})
-		if res.class == unclassified {
-			// The context ended, in an attempt or in a pause. What the last attempt
-			// said is worth more than that.
-			if lastErr == nil {
-				lastErr = err
-			}
-			return result{class: classify(ctx, nil, ctx.Err())}, lastErr
+		if res.class != unclassified {
+			return res, err
 		}
-		return res, err
+		// The context ended, in an attempt or in a pause. What the last attempt
+		// brought is worth more than that.
+		if last.class == Succeeded {
+			return last, nil
+		}
+		if lastErr == nil {
+			lastErr = err
+		}
+		return result{class: classify(ctx, nil, ctx.Err())}, lastErr
 	}
 }
 

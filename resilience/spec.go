@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"sort"
+	"strings"
 
 	"github.com/faultline-lab/faultline/parameter"
 )
@@ -51,9 +52,22 @@ func (s *Spec) UnmarshalJSON(data []byte) error {
 	for kind, params := range raw {
 		spec, problems := Parse(kind, params)
 		if len(problems) > 0 {
-			return fmt.Errorf("reading policy %s: %s: %s", kind, problems[0].Name, problems[0].Message)
+			return problemsError(kind, problems)
 		}
 		*s = spec
 	}
 	return nil
+}
+
+// problemsError puts every problem of a policy into one error.
+func problemsError(kind string, problems []parameter.Problem) error {
+	var texts []string
+	for _, p := range problems {
+		text := p.Message
+		if p.Name != "" {
+			text = kind + "." + p.Name + ": " + text
+		}
+		texts = append(texts, text)
+	}
+	return fmt.Errorf("reading policy: %s", strings.Join(texts, "; "))
 }

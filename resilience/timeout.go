@@ -46,14 +46,17 @@ func (p *timeoutPolicy) layer(inner next) next {
 	return func(ctx context.Context, c *call) (result, error) {
 		// failsafe-go ends the context without a deadline of its own. The limit tells those
 		// further in that it was time that ended it, and what to tell the callee.
-		ctx = withLimit(ctx, time.Now().Add(p.after))
+		at := time.Now().Add(p.after)
+		ctx = withLimit(ctx, at)
 		var last error
 		res, err := p.executor.WithContext(ctx).GetWithExecution(func(execution failsafe.Execution[result]) (result, error) {
 			res, err := inner(execution.Context(), c)
 			last = err
 			return res, err
 		})
-		if errors.Is(err, timeout.ErrExceeded) {
+		// The attempt may have seen the limit first, as its own deadline.
+		late := err != nil && res.class == TimedOut && !time.Now().Before(at)
+		if late || errors.Is(err, timeout.ErrExceeded) {
 			return p.exceeded(last)
 		}
 		return res, err
