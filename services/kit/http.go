@@ -93,18 +93,27 @@ func (s *httpServer) serve(w *recorder, r *http.Request) (route string) {
 	}()
 	err := s.rt.Door.Do(ctx, func(ctx context.Context) error {
 		inner := r.WithContext(ctx)
+		inner.Pattern = ""
 		defer func() { route = pathOf(inner.Pattern) }() // set by http.ServeMux, also when a handler panics
 		s.handler.ServeHTTP(w, inner)
 		return nil
 	})
 	if err != nil {
-		status := http.StatusServiceUnavailable
-		if rejection := new(resilience.Rejection); errors.As(err, &rejection) && rejection.Timeout() || errors.Is(err, context.DeadlineExceeded) {
-			status = http.StatusGatewayTimeout
-		}
-		w.refuse(status, err.Error())
+		w.refuse(refusalStatus(err), err.Error())
 	}
 	return route
+}
+
+// refusalStatus is the status of a request that the door did not let through to its end.
+func refusalStatus(err error) int {
+	var rejection *resilience.Rejection
+	switch {
+	case errors.As(err, &rejection):
+		return rejection.HTTPStatus()
+	case errors.Is(err, context.DeadlineExceeded):
+		return http.StatusGatewayTimeout
+	}
+	return http.StatusServiceUnavailable
 }
 
 // pathOf cuts method and host off a pattern of http.ServeMux: "GET /products/{id}".

@@ -163,10 +163,15 @@ func (in *instance) serveHTTP(listener net.Listener) (func(context.Context) erro
 	if err != nil {
 		return nil, err
 	}
-	mux := http.NewServeMux()
-	in.mountHealth(mux) // here too, for whoever asks through the proxy of an edge; past the door
-	mux.Handle("/", main)
-	server := newServer(mux, in.rt.Log)
+	probes := http.NewServeMux()
+	in.mountHealth(probes)
+	server := newServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == healthPath || r.URL.Path == readyPath {
+			probes.ServeHTTP(w, r) // here too, for whoever asks through the proxy of an edge; past the door
+			return
+		}
+		main.ServeHTTP(w, r)
+	}), in.rt.Log)
 	in.goServe("http", func() error { return server.Serve(listener) })
 	return func(ctx context.Context) error {
 		err := server.Shutdown(ctx)
@@ -265,10 +270,16 @@ func (in *instance) ready(ctx context.Context) error {
 	return in.parts.Ready(ctx)
 }
 
+// The paths of health, on both ports of an HTTP service.
+const (
+	healthPath = "/healthz"
+	readyPath  = "/readyz"
+)
+
 // mountHealth adds /healthz (the process is there) and /readyz (requests make sense).
 func (in *instance) mountHealth(mux *http.ServeMux) {
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+	mux.HandleFunc("GET "+healthPath, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
+	mux.HandleFunc("GET "+readyPath, func(w http.ResponseWriter, r *http.Request) {
 		if err := in.ready(r.Context()); err != nil {
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 			return
