@@ -55,7 +55,7 @@ func (k *timekeeper) waitUntil(at time.Time) {
 	for left := time.Until(at); left > k.spin; left = time.Until(at) {
 		k.nap(left - k.spin)
 	}
-	for time.Until(at) > 0 { //nolint:revive // the busy loop is the point
+	for time.Until(at) > 0 { // the busy loop is the point
 	}
 }
 

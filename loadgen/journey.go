@@ -17,6 +17,7 @@ type sender interface {
 type journeys struct {
 	load    Load
 	steps   []*step
+	pacer   *openPacer // nil for a closed loop
 	sender  sender
 	baggage string // all but the journey's number
 }

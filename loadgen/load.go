@@ -73,7 +73,8 @@ type Share struct {
 	Worker  int               `json:"worker"`  // 0-based
 	Workers int               `json:"workers"` // 0 means 1
 	// MaxInFlight bounds the memory that waiting requests may hold; an arrival beyond
-	// it is recorded as a result with Error "not sent: too many in flight". 0 means 20,000.
+	// it is recorded as a result with Error ErrorNotSent. 0 means 20,000. A waiting HTTP
+	// request holds a connection and about 30 KB.
 	MaxInFlight int `json:"max_in_flight,omitempty"`
 	// Drain is how long requests under way may take to end once no more are started, because
 	// the schedule is over or the run was stopped; after it they are recorded as failed with

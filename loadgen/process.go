@@ -18,14 +18,15 @@ const killAfter = 5 * time.Second
 
 // Worker is a load generator in a process of its own.
 type Worker struct {
-	cmd      *exec.Cmd
-	commands chan any
-	ready    chan struct{}
-	stopping chan struct{}
-	stop     sync.Once
-	ended    chan struct{}
-	err      error // valid once ended is closed
-	stderr   *lastLines
+	cmd       *exec.Cmd
+	killAfter time.Duration
+	commands  chan any
+	ready     chan struct{}
+	stopping  chan struct{}
+	stop      sync.Once
+	ended     chan struct{}
+	err       error // valid once ended is closed
+	stderr    *lastLines
 }
 
 // Start starts argv, a program that calls Main, and gives it the share.
@@ -34,6 +35,10 @@ type Worker struct {
 // process's. When ctx ends the worker is told to stop, and killed when it does
 // not; it also ends when this process does.
 func Start(ctx context.Context, argv []string, share Share, sink func(Result)) (*Worker, error) {
+	return start(ctx, argv, share, sink, killAfter)
+}
+
+func start(ctx context.Context, argv []string, share Share, sink func(Result), killAfter time.Duration) (*Worker, error) {
 	if len(argv) == 0 {
 		return nil, errors.New("starting the load worker: no command")
 	}
@@ -41,12 +46,13 @@ func Start(ctx context.Context, argv []string, share Share, sink func(Result)) (
 		return nil, err
 	}
 	w := &Worker{
-		cmd:      exec.Command(argv[0], argv[1:]...),
-		commands: make(chan any, 4), // the share, a start and a stop
-		ready:    make(chan struct{}),
-		stopping: make(chan struct{}),
-		ended:    make(chan struct{}),
-		stderr:   &lastLines{},
+		cmd:       exec.Command(argv[0], argv[1:]...),
+		killAfter: killAfter,
+		commands:  make(chan any, 4), // the share, a start and a stop
+		ready:     make(chan struct{}),
+		stopping:  make(chan struct{}),
+		ended:     make(chan struct{}),
+		stderr:    &lastLines{},
 	}
 	w.cmd.Stderr = io.MultiWriter(os.Stderr, w.stderr)
 	w.cmd.WaitDelay = time.Second
@@ -117,14 +123,14 @@ func (w *Worker) run(ctx context.Context, stdin io.WriteCloser, stdout io.Reader
 	var helpers sync.WaitGroup
 	helpers.Go(func() { w.instruct(stdin, over) })
 	var killed error
-	helpers.Go(func() { killed = w.watch(ctx, over, drain+killAfter) })
+	helpers.Go(func() { killed = w.watch(ctx, over, drain+w.killAfter) })
 	said := w.read(stdout, sink)
 	close(over)
 	// The pipe is closed here and not by instruct, which may be blocked writing to it. The
 	// worker ends when it sees that.
 	_ = stdin.Close()
 	helpers.Wait()
-	overdue := time.AfterFunc(killAfter, w.kill)
+	overdue := time.AfterFunc(w.killAfter, w.kill)
 	exit := w.cmd.Wait()
 	overdue.Stop()
 	w.err = w.reason(said, killed, exit)
@@ -175,7 +181,7 @@ func (w *Worker) watch(ctx context.Context, over <-chan struct{}, patience time.
 
 // watchReady returns once the worker is ready, or is to stop, or, with true, has ended.
 func (w *Worker) watchReady(ctx context.Context, over <-chan struct{}) (done bool, err error) {
-	const patience = prepareWithin + killAfter
+	patience := prepareWithin + w.killAfter
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
 	select {

@@ -87,6 +87,9 @@ func (g *generator) prepareLoad(ctx context.Context, load Load) (*journeys, erro
 	if j.baggage, err = baggagePrefix(load.Name, g.share.Baggage); err != nil {
 		return nil, fmt.Errorf("baggage: %w", err)
 	}
+	if load.Users == 0 {
+		j.pacer = newOpenPacer(load, g.share.Worker, g.share.workers())
+	}
 	if target.Protocol == protocolGRPC {
 		j.sender, err = newGRPCSender(ctx, target.Addrs, steps)
 	} else {
@@ -133,7 +136,6 @@ type stream struct {
 	*journeys
 	g     *generator
 	start time.Time
-	pacer *openPacer // nil for a closed loop
 
 	life   context.Context // of the requests
 	cutOff context.CancelCauseFunc
@@ -143,9 +145,6 @@ type stream struct {
 
 func (g *generator) newStream(j *journeys, start time.Time) *stream {
 	s := &stream{journeys: j, g: g, start: start}
-	if j.load.Users == 0 {
-		s.pacer = newOpenPacer(j.load, g.share.Worker, g.share.workers())
-	}
 	s.life, s.cutOff = context.WithCancelCause(g.life)
 	return s
 }
@@ -176,7 +175,7 @@ func (s *stream) run(ctx context.Context) {
 		ctx: ctx, pacer: pacer, start: s.start, length: s.load.Length(),
 		spin: s.g.share.Spin, nap: nap, ended: s.end,
 	}
-	for range attacker.Attack(aim, clock, 0, "") { //nolint:revive // vegeta's own results are not wanted
+	for range attacker.Attack(aim, clock, 0, "") { // vegeta's own results are not wanted
 	}
 	s.drain.Stop()
 }

@@ -278,7 +278,7 @@ func TestCancel(t *testing.T) {
 	leaks := goleak.IgnoreCurrent()
 	for name, change := range map[string]func(*Share){
 		"open loop":          func(*Share) {},
-		"between arrivals":   func(s *Share) { s.Loads[0].Stages = stages(steady(time.Second, 1), steady(time.Hour, 0)) },
+		"between arrivals":   func(s *Share) { s.Loads[0].Stages = stages(steady(time.Second, 1), steady(time.Minute, 0)) },
 		"closed loop":        func(s *Share) { s.Loads[0].Users = 3 },
 		"before it begins":   func(s *Share) { s.Start = time.Now().Add(time.Hour) },
 		"requests under way": func(s *Share) { s.Loads[0].Steps[0].Path = "/slow" },
@@ -290,7 +290,7 @@ func TestCancel(t *testing.T) {
 					<-r.Context().Done()
 				}
 			})
-			share := once("http", serve(t, server), Step{Path: "/"}).at(time.Hour, 100)
+			share := once("http", serve(t, server), Step{Path: "/"}).at(time.Minute, 100)
 			share.Drain = 50 * time.Millisecond
 			change(&share)
 			ctx, cancel := context.WithCancel(t.Context())

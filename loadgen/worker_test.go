@@ -91,7 +91,7 @@ func TestWork(t *testing.T) {
 
 func TestWorkStops(t *testing.T) {
 	p := startInProcess(t, t.Context())
-	share := once("http", serve(t, func(http.ResponseWriter, *http.Request) {}), Step{Path: "/"}).at(time.Hour, 100)
+	share := once("http", serve(t, func(http.ResponseWriter, *http.Request) {}), Step{Path: "/"}).at(time.Minute, 100)
 	share.Start = time.Now()
 	p.tell(t, share)
 	p.until(t, kindReady)
@@ -115,7 +115,7 @@ func TestWorkEndsWithStdin(t *testing.T) {
 	asked := make(chan struct{}, 100)
 	addr := serve(t, func(_ http.ResponseWriter, r *http.Request) { asked <- struct{}{}; <-r.Context().Done() })
 	p := startInProcess(t, t.Context())
-	share := once("http", addr, Step{Path: "/"}).at(time.Hour, 10)
+	share := once("http", addr, Step{Path: "/"}).at(time.Minute, 10)
 	share.Start, share.Drain, share.Loads[0].Timeout = time.Now(), time.Hour, time.Hour
 	p.tell(t, share)
 	p.until(t, kindReady)
@@ -130,7 +130,7 @@ func TestWorkEndsWithStdin(t *testing.T) {
 func TestWorkIsInterrupted(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	p := startInProcess(t, ctx)
-	share := once("http", serve(t, func(http.ResponseWriter, *http.Request) {}), Step{Path: "/"}).at(time.Hour, 100)
+	share := once("http", serve(t, func(http.ResponseWriter, *http.Request) {}), Step{Path: "/"}).at(time.Minute, 100)
 	share.Start = time.Now()
 	p.tell(t, share)
 	p.until(t, kindReady)
@@ -182,6 +182,32 @@ func process(t *testing.T, ctx context.Context, what string, share Share, sink f
 	return Start(ctx, []string{os.Args[0]}, share, sink)
 }
 
+func TestProcessThatDoesNotStop(t *testing.T) {
+	share := once("http", "127.0.0.1:80", Step{Path: "/"})
+	share.Drain = time.Millisecond
+	t.Setenv(processEnv, "mute")
+	w, err := start(t.Context(), []string{os.Args[0]}, share, nil, 100*time.Millisecond)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Stop()
+	if err := w.Wait(); err == nil || err.Error() != "load worker: it did not stop within 101ms and was killed" {
+		t.Errorf("error %v", err)
+	}
+}
+
+// TestProcessThatDoesNotExit has a worker that says it is done and stays.
+func TestProcessThatDoesNotExit(t *testing.T) {
+	t.Setenv(processEnv, "stays")
+	w, err := start(t.Context(), []string{os.Args[0]}, once("http", "127.0.0.1:80", Step{Path: "/"}), nil, 100*time.Millisecond)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Wait(); err == nil || err.Error() != "load worker: it ended before its load did: signal: killed" {
+		t.Errorf("error %v", err)
+	}
+}
+
 func TestProcess(t *testing.T) {
 	var rows []Result
 	share := once("http", serve(t, func(http.ResponseWriter, *http.Request) {}), Step{Path: "/"}).at(200*time.Millisecond, 100)
@@ -212,7 +238,7 @@ func TestProcessIsStopped(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
-			share := once("http", serve(t, func(http.ResponseWriter, *http.Request) {}), Step{Path: "/"}).at(time.Hour, 100)
+			share := once("http", serve(t, func(http.ResponseWriter, *http.Request) {}), Step{Path: "/"}).at(time.Minute, 100)
 			share.Start = time.Now()
 			first := make(chan struct{})
 			var once sync.Once
@@ -230,7 +256,7 @@ func TestProcessIsStopped(t *testing.T) {
 }
 
 func TestProcessIsKilled(t *testing.T) {
-	share := once("http", serve(t, func(http.ResponseWriter, *http.Request) {}), Step{Path: "/"}).at(time.Hour, 100)
+	share := once("http", serve(t, func(http.ResponseWriter, *http.Request) {}), Step{Path: "/"}).at(time.Minute, 100)
 	share.Start = time.Now()
 	var count atomic.Int64
 	first := make(chan struct{})
