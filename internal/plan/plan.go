@@ -4,9 +4,11 @@
 package plan
 
 import (
+	"maps"
 	"time"
 
 	"github.com/faultline-lab/faultline/chaos"
+	"github.com/faultline-lab/faultline/internal/system"
 	"github.com/faultline-lab/faultline/loadgen"
 	"github.com/faultline-lab/faultline/resilience"
 )
@@ -24,8 +26,10 @@ type Plan struct {
 	Loads    []loadgen.Load      `json:"loads"`
 	Faults   []Window            `json:"faults"`
 	Policies resilience.Policies `json:"policies,omitempty"`
-	Expect   []Expectation       `json:"expect"`
-	Abort    []Abort             `json:"abort,omitempty"`
+	// Services is what this run changes about the system; see Apply.
+	Services map[string]Change `json:"services,omitempty"`
+	Expect   []Expectation     `json:"expect"`
+	Abort    []Abort           `json:"abort,omitempty"`
 	// MaxLag is the greatest p99 of the generator's lag with which a verdict may be given.
 	MaxLag time.Duration `json:"max_lag"`
 }
@@ -58,6 +62,39 @@ type Expectation struct {
 type Abort struct {
 	That string        `json:"that"`
 	For  time.Duration `json:"for"`
+}
+
+// Change is what a run changes about a service.
+type Change struct {
+	Replicas int               `json:"replicas,omitempty"` // 0 means as the system file has it
+	Capacity *system.Capacity  `json:"capacity,omitempty"` // nil means as the system file has it
+	Env      map[string]string `json:"env,omitempty"`      // on top of the system file's
+}
+
+// Apply returns the system with the changes of this run: the one to start. The
+// system given stays as it is.
+func (p *Plan) Apply(sys *system.System) *system.System {
+	changed := *sys
+	changed.Services = make([]*system.Service, len(sys.Services))
+	for i, svc := range sys.Services {
+		own := *svc
+		change := p.Services[svc.Name]
+		if change.Replicas > 0 {
+			own.Replicas = change.Replicas
+		}
+		if change.Capacity != nil {
+			own.Capacity = change.Capacity
+		}
+		if len(change.Env) > 0 {
+			own.Env = maps.Clone(svc.Env)
+			if own.Env == nil {
+				own.Env = map[string]string{}
+			}
+			maps.Copy(own.Env, change.Env)
+		}
+		changed.Services[i] = &own
+	}
+	return &changed
 }
 
 // Length is the end of the last phase.

@@ -110,7 +110,7 @@ func Load(file string, data []byte) (*Scenario, error) {
 		return nil, sc.Source.Err()
 	}
 	sc.check()
-	if len(sc.Variants) == 0 && !sc.Source.Failed("variants") {
+	if len(sc.Variants) == 0 {
 		sc.Variants = strictyaml.Map[Variant]{{Name: DefaultVariant, Path: "variants." + DefaultVariant}}
 	}
 	return sc, sc.Source.Err()
@@ -140,7 +140,7 @@ func (sc *Scenario) check() {
 		path, what string
 		count      int
 	}{{"load", "load", len(sc.Loads)}, {"phases", "phase", len(sc.Phases)}} {
-		if need.count == 0 && !sc.Source.Failed(need.path) && !sc.Source.Failed("") {
+		if need.count == 0 && sc.Source.Has(need.path) && !sc.Source.Failed(need.path) {
 			sc.Source.Fail(need.path, "there is no "+need.what, "")
 		}
 	}
@@ -178,7 +178,7 @@ func (sc *Scenario) comparisons(path string, list []Expectation) {
 }
 
 func (sc *Scenario) comparison(path, text string) {
-	if sc.Source.Failed(path) {
+	if sc.Source.Failed(path) || !sc.Source.Has(path) {
 		return
 	}
 	_, err := grammar.Parse(text)

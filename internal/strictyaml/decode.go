@@ -224,7 +224,7 @@ func (v Value) decodeStruct(rv reflect.Value) {
 			at := v.src.place(v.Path)
 			v.src.fail(Error{
 				Line: at.line, Column: at.column, Path: v.Path,
-				Message: fmt.Sprintf("key %q is missing", f.name), Hint: f.about, fatal: true,
+				Message: fmt.Sprintf("key %q is missing", f.name), Hint: f.about,
 			})
 		}
 	}

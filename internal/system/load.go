@@ -157,7 +157,7 @@ func (l *loader) system() *System {
 		l.src.Fail("name", fmt.Sprintf("%q is not a name", doc.Name), NameRule)
 	}
 	sys := &System{Name: doc.Name, About: strings.TrimSpace(doc.About), Entry: doc.Entry}
-	if len(doc.Services) == 0 && !l.src.Failed("services") {
+	if len(doc.Services) == 0 && l.src.Has("services") && !l.src.Failed("services") {
 		l.src.Fail("services", "there is no service", "")
 	}
 	for _, entry := range doc.Services {
