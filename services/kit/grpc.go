@@ -125,7 +125,8 @@ func (m incoming) Keys() []string {
 // health answers gRPC's health checks from the service's own readiness.
 type health struct {
 	grpc_health_v1.UnimplementedHealthServer
-	ready func(context.Context) error
+	ready    func(context.Context) error
+	draining <-chan struct{} // closed when the service drains
 }
 
 // healthInterval is how often a watched state is looked at.
@@ -146,7 +147,7 @@ func (h *health) state(ctx context.Context) *grpc_health_v1.HealthCheckResponse 
 	return &grpc_health_v1.HealthCheckResponse{Status: grpc_health_v1.HealthCheckResponse_SERVING}
 }
 
-// Watch tells each change of the state.
+// Watch tells each change of the state. It ends when the service drains, for draining waits for calls under way.
 func (h *health) Watch(req *grpc_health_v1.HealthCheckRequest, stream grpc.ServerStreamingServer[grpc_health_v1.HealthCheckResponse]) error {
 	if req.GetService() != "" {
 		return stream.Send(&grpc_health_v1.HealthCheckResponse{Status: grpc_health_v1.HealthCheckResponse_SERVICE_UNKNOWN})
@@ -164,6 +165,11 @@ func (h *health) Watch(req *grpc_health_v1.HealthCheckRequest, stream grpc.Serve
 		}
 		select {
 		case <-tick.C:
+		case <-h.draining:
+			if err := stream.Send(h.state(stream.Context())); err != nil {
+				return err
+			}
+			return status.Error(codes.Unavailable, errDraining.Error())
 		case <-stream.Context().Done():
 			return status.FromContextError(stream.Context().Err()).Err()
 		}

@@ -54,7 +54,7 @@ func run(ctx context.Context, svc Service, env Env) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, rt.close()) }()
-	in := &instance{svc: svc, rt: rt, settings: s, failed: make(chan error, 1)}
+	in := &instance{svc: svc, rt: rt, settings: s, draining: make(chan struct{}), failed: make(chan error, 1)}
 	in.phase.Store(starting)
 	return in.run(ctx)
 }
@@ -73,7 +73,8 @@ type instance struct {
 	settings settings
 	parts    *Parts
 	phase    atomic.Int32
-	failed   chan error // holds the first failure of a part
+	draining chan struct{} // closed when draining begins
+	failed   chan error    // holds the first failure of a part
 	wait     sync.WaitGroup
 }
 
@@ -117,6 +118,7 @@ func (in *instance) run(ctx context.Context) (err error) {
 	case err = <-in.failed:
 	}
 	in.phase.Store(draining)
+	close(in.draining)
 	in.rt.Log.Info("draining")
 	in.drain(ctx, stop, endBackground, backgroundDone)
 	return err
@@ -183,7 +185,7 @@ func (in *instance) serveHTTP(listener net.Listener) (func(context.Context) erro
 }
 
 func (in *instance) serveGRPC(listener net.Listener) (func(context.Context) error, error) {
-	server, err := newGRPCServer(in.rt, in.parts.GRPC, &health{ready: in.ready})
+	server, err := newGRPCServer(in.rt, in.parts.GRPC, &health{ready: in.ready, draining: in.draining})
 	if err != nil {
 		return nil, err
 	}
