@@ -27,6 +27,7 @@ const (
 	defaultHost = "127.0.0.1"
 	// startWithin bounds the server's start, recovery of its streams included.
 	startWithin = 20 * time.Second
+	startStep   = 50 * time.Millisecond
 
 	maxMemory = 64 << 20 // bytes of streams in memory; the shop's are in files
 	maxStore  = 2 << 30  // bytes of streams in files
@@ -37,12 +38,16 @@ const (
 func Run(ctx context.Context, env map[string]string) error {
 	telemetry, err := observability.Setup(ctx, telemetryConfig(env))
 	if err != nil {
-		return err
+		return fmt.Errorf("running broker: %w", err)
 	}
-	err = run(ctx, env, telemetry)
-	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
-	defer cancel()
-	return errors.Join(err, telemetry.Shutdown(flush))
+	if err = run(ctx, env, telemetry); err != nil {
+		err = fmt.Errorf("running broker: %w", err)
+	}
+	// Lost telemetry is counted where it is lost; it is no failure of the broker.
+	if e := telemetry.Shutdown(context.WithoutCancel(ctx)); e != nil {
+		telemetry.Log.Info("telemetry not fully sent", "error", e)
+	}
+	return err
 }
 
 func telemetryConfig(env map[string]string) observability.Config {
@@ -98,13 +103,32 @@ func start(ctx context.Context, host, port, dir string, log *slog.Logger) (*serv
 	if err != nil {
 		return nil, fmt.Errorf("making nats server: %w", err)
 	}
-	nats.SetLoggerV2(natsLog{log}, false, false, false)
+	fatal := make(chan error, 1)
+	nats.SetLoggerV2(natsLog{log: log, fatal: fatal}, false, false, false)
 	nats.Start()
-	if !nats.ReadyForConnections(startWithin) || !nats.JetStreamEnabled() {
+	if err := awaitReady(ctx, nats, fatal); err != nil {
 		nats.Shutdown()
-		return nil, fmt.Errorf("starting nats server: not ready after %s, see the log", startWithin)
+		return nil, fmt.Errorf("starting nats server: %w", err)
 	}
 	return nats, nil
+}
+
+// awaitReady waits until the server takes clients or says that it never will.
+func awaitReady(ctx context.Context, nats *server.Server, fatal <-chan error) error {
+	ctx, cancel := context.WithTimeout(ctx, startWithin)
+	defer cancel()
+	for {
+		select {
+		case err := <-fatal:
+			return err
+		case <-ctx.Done():
+			return fmt.Errorf("not ready: %w", ctx.Err())
+		default:
+		}
+		if nats.ReadyForConnections(startStep) {
+			return nil
+		}
+	}
 }
 
 func options(host, port, dir string) (*server.Options, error) {
@@ -149,13 +173,24 @@ func free(ctx context.Context, host string, port int) error {
 	return listener.Close()
 }
 
-// natsLog passes the server's log on. Fatalf does not end the process: what is
-// fatal makes the start fail.
-type natsLog struct{ log *slog.Logger }
+// natsLog passes the server's log on. What is fatal does not end the process, as
+// it would in a server of its own, but fails the start.
+type natsLog struct {
+	log   *slog.Logger
+	fatal chan<- error
+}
 
 func (l natsLog) Noticef(format string, v ...any) { l.log.Debug(fmt.Sprintf(format, v...)) }
 func (l natsLog) Warnf(format string, v ...any)   { l.log.Warn(fmt.Sprintf(format, v...)) }
 func (l natsLog) Errorf(format string, v ...any)  { l.log.Error(fmt.Sprintf(format, v...)) }
-func (l natsLog) Fatalf(format string, v ...any)  { l.log.Error(fmt.Sprintf(format, v...)) }
 func (l natsLog) Debugf(format string, v ...any)  { l.log.Debug(fmt.Sprintf(format, v...)) }
 func (l natsLog) Tracef(string, ...any)           {}
+
+func (l natsLog) Fatalf(format string, v ...any) {
+	err := fmt.Errorf(format, v...)
+	select {
+	case l.fatal <- err:
+	default: // the start has failed already, or is over
+		l.log.Error("nats server", "error", err)
+	}
+}

@@ -197,6 +197,27 @@ func TestStartRefuses(t *testing.T) {
 	}
 }
 
+func TestStartFailsAtOnceWhenItsFolderIsNone(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), startWithin/2)
+	defer cancel()
+	_, err := start(ctx, "", "0", file, quiet)
+	if err == nil || errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "starting nats server: ") {
+		t.Errorf("start = %v", err)
+	}
+}
+
+func TestStartEndsWithItsContext(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := start(ctx, "", "0", t.TempDir(), quiet); !errors.Is(err, context.Canceled) {
+		t.Errorf("start = %v", err)
+	}
+}
+
 func TestDataDir(t *testing.T) {
 	kept := t.TempDir()
 	dir, remove, err := dataDir(kept)
