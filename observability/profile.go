@@ -12,8 +12,9 @@ import (
 	"github.com/faultline-lab/faultline/observability/names"
 )
 
-// uploadInterval is how much time one profile covers.
-const uploadInterval = 10 * time.Second
+// uploadInterval is how much time one profile covers; a CPU profile covers twice
+// that, because pyroscope-go skips a tick that comes a moment early.
+const uploadInterval = 5 * time.Second
 
 // profilerTaken says that this process has a profiler. A process has one CPU
 // profile, whoever asks: a second profiler would stop the first one's.

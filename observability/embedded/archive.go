@@ -11,10 +11,12 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql"
 	"github.com/prometheus/prometheus/promql/parser"
 	"github.com/prometheus/prometheus/storage"
@@ -165,13 +167,35 @@ func (a *Archive) Close() error {
 
 // Query evaluates a PromQL expression at one time. A scalar comes as one
 // series without labels; a range selector gives series of more than one point.
-// Histograms of the native kind are left out.
+// Series come by their labels unless the expression orders them. Histograms of
+// the native kind are left out.
 func (a *Archive) Query(ctx context.Context, expr string, at time.Time) ([]telemetry.Series, error) {
 	query, err := a.engine.NewInstantQuery(ctx, a.samples, nil, expr, at)
 	if err != nil {
 		return nil, fmt.Errorf("query %q: %w", expr, err)
 	}
-	return series(ctx, query, expr)
+	found, err := series(ctx, query, expr)
+	if err == nil && !a.ordered(expr) {
+		slices.SortFunc(found, func(x, y telemetry.Series) int {
+			return labels.Compare(labels.FromMap(x.Labels), labels.FromMap(y.Labels))
+		})
+	}
+	return found, err
+}
+
+// ordered says whether an expression gives its series an order of its own.
+func (a *Archive) ordered(expr string) bool {
+	parsed, err := a.parser.ParseExpr(expr)
+	if err != nil {
+		return false
+	}
+	switch e := parsed.(type) {
+	case *parser.Call:
+		return strings.HasPrefix(e.Func.Name, "sort")
+	case *parser.AggregateExpr:
+		return e.Op == parser.TOPK || e.Op == parser.BOTTOMK
+	}
+	return false
 }
 
 // QueryRange evaluates a PromQL expression every step from from to to.

@@ -34,7 +34,7 @@ const LabService = "faultline"
 // Config says where a backend keeps its data and what it watches.
 type Config struct {
 	Dir            string              // the run's directory; made if it is missing; must not hold another run's telemetry
-	ScrapeInterval time.Duration       // also between two evaluations of the rules; 0 means 1s
+	ScrapeInterval time.Duration       // also between two evaluations of the rules; 0 means 1s, at least 10ms
 	Rules          []byte              // alert and recording rules, as a Prometheus rule file; nil means none
 	Lab            prometheus.Gatherer // the lab's own metrics, scraped as service "faultline"; nil means none
 	OnAlert        func(Alert)         // told each change of an alert's state, one at a time; it must not block. nil means nobody
@@ -94,17 +94,24 @@ type Backend struct {
 	closeErr  error
 }
 
+// minInterval is the shortest interval between scrapes: a sample's time is
+// kept in whole milliseconds.
+const minInterval = 10 * time.Millisecond
+
 // Start makes the run's stores, listens, and evaluates the rules until Close.
 // ctx bounds the start only. Rules that do not parse are an error that names
 // every mistake with line and column.
 func Start(ctx context.Context, cfg Config) (*Backend, error) {
 	cfg.ScrapeInterval = cmp.Or(cfg.ScrapeInterval, time.Second)
+	if cfg.ScrapeInterval < minInterval {
+		return nil, fmt.Errorf("starting the backend: scrape interval %v: must be at least %v", cfg.ScrapeInterval, minInterval)
+	}
 	cfg.Limits = cfg.Limits.withDefaults()
 	cfg.Listen = cmp.Or(cfg.Listen, "127.0.0.1:0")
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	cfg.Log = slog.New(quietHandler{cfg.Log.Handler()})
+	cfg.Log = slog.New(newQuietHandler(cfg.Log.Handler()))
 	if cfg.OnAlert == nil {
 		cfg.OnAlert = func(Alert) {}
 	}
@@ -157,10 +164,13 @@ func (b *Backend) handler(receive *receiver, addr string) http.Handler {
 	mux := http.NewServeMux()
 	receive.register(mux)
 	mux.Handle("POST /ingest", b.profiles)
-	mux.Handle("/api/v1/", prometheusAPI(b.metrics, b.rules, addr))
+	api := sync.OnceValue(func() http.Handler { return prometheusAPI(b.metrics, b.rules, addr) })
+	mux.HandleFunc("/api/v1/", func(w http.ResponseWriter, r *http.Request) { api().ServeHTTP(w, r) })
 	mux.HandleFunc("GET /-/ready", func(http.ResponseWriter, *http.Request) {})
 	if b.cfg.Lab != nil {
-		mux.Handle("GET "+labPath, promhttp.HandlerFor(b.cfg.Lab, promhttp.HandlerOpts{EnableOpenMetrics: true}))
+		mux.Handle("GET "+labPath, promhttp.HandlerFor(b.cfg.Lab, promhttp.HandlerOpts{
+			EnableOpenMetrics: true, ErrorHandling: promhttp.ContinueOnError,
+		}))
 	}
 	return mux
 }
@@ -260,20 +270,4 @@ func (b *Backend) close(ctx context.Context) error {
 		return fmt.Errorf("closing the backend: %w", err)
 	}
 	return nil
-}
-
-// quietHandler passes only warnings and errors on: the parts are servers'
-// parts and tell of every step.
-type quietHandler struct{ slog.Handler }
-
-func (h quietHandler) Enabled(ctx context.Context, level slog.Level) bool {
-	return level >= slog.LevelWarn && h.Handler.Enabled(ctx, level)
-}
-
-func (h quietHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return quietHandler{h.Handler.WithAttrs(attrs)}
-}
-
-func (h quietHandler) WithGroup(name string) slog.Handler {
-	return quietHandler{h.Handler.WithGroup(name)}
 }

@@ -17,7 +17,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -61,8 +60,6 @@ type profiles struct {
 	log     *slog.Logger
 	stored  atomic.Int64 // bytes
 	dropped atomic.Int64
-
-	complain sync.Once
 }
 
 // ServeHTTP implements http.Handler for POST /ingest.
@@ -73,7 +70,7 @@ func (p *profiles) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return // 200, as Pyroscope answers
 	}
 	p.dropped.Add(1)
-	p.complain.Do(func() { p.log.Warn("profiles are being lost", "error", err) })
+	p.log.Warn("profiles are being lost", "error", err)
 	code := http.StatusBadRequest
 	if errors.Is(err, errFull) {
 		code = http.StatusInsufficientStorage

@@ -74,7 +74,6 @@ type store struct {
 	done    chan struct{}
 
 	resources map[resource]int64 // the writer's own
-	complain  sync.Once
 }
 
 type statements struct{ span, log, otlp, resource *sql.Stmt }
@@ -196,7 +195,7 @@ func (s *store) commit(batches []*batch) {
 	}
 	if err != nil {
 		clear(s.resources) // what the transaction inserted is gone
-		s.complain.Do(func() { s.log.Warn("traces and logs are being lost", "error", err) })
+		s.log.Warn("traces and logs are being lost", "error", err)
 	}
 }
 

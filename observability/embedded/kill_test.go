@@ -1,0 +1,7 @@
+package embedded
+
+import "os"
+
+const victimDir = "X"
+
+func beKilled(string) { os.Exit(0) }
