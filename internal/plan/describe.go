@@ -33,8 +33,8 @@ func Describe(w io.Writer, p *Plan, sys *system.System, width int) error {
 	d.policies()
 	d.changes()
 	d.expectations()
-	d.section("verdict")
-	d.item("lag", "given when the p99 of the generator's own delay stays within "+figure.Duration(p.MaxLag))
+	d.section("conclusive when")
+	d.out.WriteString(wrap("lag() <= "+figure.Duration(p.MaxLag)+", the p99 of the generator's own delay", "  ", d.width))
 	_, err := io.WriteString(w, d.out.String())
 	return err
 }
@@ -70,8 +70,6 @@ func (d *describer) item(name, text string) {
 	body := wrap(text, indent, d.width)
 	if len(name) <= d.names {
 		body = fmt.Sprintf("  %-*s  ", d.names, name) + strings.TrimPrefix(body, indent)
-	} else if d.names == 0 {
-		body = wrap(name+": "+text, "  ", d.width)
 	} else {
 		body = "  " + name + "\n" + body
 	}

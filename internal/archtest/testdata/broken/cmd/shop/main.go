@@ -1,0 +1,6 @@
+package main
+
+import (
+	_ "github.com/faultline-lab/faultline/loadgen"
+	_ "github.com/faultline-lab/faultline/services/orders"
+)

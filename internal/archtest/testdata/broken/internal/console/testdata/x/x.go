@@ -1,0 +1,3 @@
+package x
+
+import _ "github.com/prometheus/prometheus/tsdb" // in testdata: nobody builds this

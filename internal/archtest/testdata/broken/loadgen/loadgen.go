@@ -1,0 +1,3 @@
+package loadgen
+
+import _ "github.com/tsenart/vegeta/v12/lib"

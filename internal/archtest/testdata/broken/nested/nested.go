@@ -1,0 +1,3 @@
+package nested
+
+import _ "github.com/tsenart/vegeta/v12/lib" // in another module

@@ -1,0 +1,3 @@
+package inner
+
+import _ "github.com/grafana/pyroscope-go"
