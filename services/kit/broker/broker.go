@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -62,6 +63,32 @@ type Client struct {
 	js      jetstream.JetStream
 	tracer  trace.Tracer
 	metrics *metrics
+	session session
+}
+
+// session is the connection that lasts now. A request whose connection broke
+// would wait for its answer until its own time is up.
+type session struct {
+	mu  sync.Mutex
+	ctx context.Context
+	end context.CancelFunc
+}
+
+func (s *session) current() context.Context {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ctx == nil || s.ctx.Err() != nil {
+		s.ctx, s.end = context.WithCancel(context.Background())
+	}
+	return s.ctx
+}
+
+func (s *session) broke() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.end != nil {
+		s.end()
+	}
 }
 
 // How fast a lost connection is tried again, and how long one try may take.
@@ -76,12 +103,14 @@ func Connect(_ context.Context, cfg Config) (*Client, error) {
 	if len(cfg.Addrs) == 0 {
 		return nil, errors.New("connecting to broker: no address")
 	}
-	cfg = cfg.withDefaults()
+	c := &Client{cfg: cfg.withDefaults()}
+	cfg = c.cfg
 	urls := make([]string, len(cfg.Addrs))
 	for i, addr := range cfg.Addrs {
 		urls[i] = "nats://" + addr
 	}
-	conn, err := nats.Connect(strings.Join(urls, ","),
+	var err error
+	c.conn, err = nats.Connect(strings.Join(urls, ","),
 		nats.Name(cfg.Name),
 		nats.RetryOnFailedConnect(true),
 		nats.MaxReconnects(-1),
@@ -91,6 +120,7 @@ func Connect(_ context.Context, cfg Config) (*Client, error) {
 		nats.ReconnectBufSize(-1),
 		nats.PingInterval(5*time.Second),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			c.session.broke()
 			if err != nil { // nil when this side closed
 				cfg.Log.Warn("broker lost", "error", err)
 			}
@@ -103,18 +133,16 @@ func Connect(_ context.Context, cfg Config) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connecting to broker: %w", err)
 	}
-	js, err := jetstream.New(conn)
-	if err != nil {
-		conn.Close()
+	if c.js, err = jetstream.New(c.conn); err != nil {
+		c.conn.Close()
 		return nil, fmt.Errorf("connecting to broker: %w", err)
 	}
-	metrics, err := newMetrics(cfg.Registerer)
-	if err != nil {
-		conn.Close()
+	if c.metrics, err = newMetrics(cfg.Registerer); err != nil {
+		c.conn.Close()
 		return nil, fmt.Errorf("connecting to broker: %w", err)
 	}
-	tracer := cfg.TracerProvider.Tracer("github.com/faultline-lab/faultline/services/kit/broker")
-	return &Client{cfg: cfg, conn: conn, js: js, tracer: tracer, metrics: metrics}, nil
+	c.tracer = cfg.TracerProvider.Tracer("github.com/faultline-lab/faultline/services/kit/broker")
+	return c, nil
 }
 
 // Connected tells whether the broker is there now.
@@ -200,11 +228,26 @@ func (c *Client) publish(ctx context.Context, subject, msgID string, data []byte
 		msg.Header.Set(jetstream.MsgIDHeader, msgID)
 	}
 	c.cfg.Propagator.Inject(ctx, headerCarrier(msg.Header))
-	if _, err := c.js.PublishMsg(ctx, msg); err != nil {
+	if err := c.request(ctx, msg); err != nil {
 		fail(span, err)
 		return err
 	}
 	return nil
+}
+
+var errLost = errors.New("the connection broke before the broker acknowledged")
+
+// request sends the message and waits for the acknowledgement, while the connection lasts.
+func (c *Client) request(ctx context.Context, msg *nats.Msg) error {
+	session := c.session.current()
+	waiting, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(session, cancel)()
+	_, err := c.js.PublishMsg(waiting, msg)
+	if err != nil && session.Err() != nil && ctx.Err() == nil {
+		return errLost
+	}
+	return err
 }
 
 func (c *Client) attributes(subject, msgID string, operation attribute.KeyValue) []attribute.KeyValue {

@@ -99,14 +99,20 @@ func (c *Client) Consume(ctx context.Context, consumer Consumer, handle func(con
 		if ctx.Err() != nil {
 			return nil
 		}
-		var refused *jetstream.APIError
-		if errors.As(err, &refused) && refused.Code == 400 {
+		if cannotBe(err) {
 			return fmt.Errorf("consuming %s as %s: %w", consumer.Subject, consumer.Durable, err)
 		}
 		c.cfg.Log.Warn("consuming interrupted", "stream", consumer.Stream, "consumer", consumer.Durable, "error", err)
 		_ = pause(ctx, 2*reconnectWait)
 	}
 	return nil
+}
+
+// cannotBe tells whether waiting does not help: the consumer itself is wrong.
+func cannotBe(err error) bool {
+	var refused *jetstream.APIError
+	return errors.As(err, &refused) && refused.Code == 400 ||
+		errors.Is(err, jetstream.ErrInvalidConsumerName) || errors.Is(err, jetstream.ErrInvalidStreamName) || errors.Is(err, jetstream.ErrInvalidSubject)
 }
 
 type worker struct {
