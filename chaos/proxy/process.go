@@ -64,7 +64,7 @@ func Start(ctx context.Context, argv []string, stderr io.Writer, onNotice func(N
 	case <-p.exited:
 		return nil, fmt.Errorf("starting the proxy process: it ended before it was ready: %w", p.ended())
 	case <-ctx.Done():
-		return nil, errors.Join(fmt.Errorf("starting the proxy process: %w", context.Cause(ctx)), p.Stop())
+		return nil, errors.Join(fmt.Errorf("starting the proxy process: %w", context.Cause(ctx)), p.Stop(context.WithoutCancel(ctx)))
 	}
 }
 
@@ -96,10 +96,15 @@ func readNotices(stdout io.Reader, ready chan<- Notice, onNotice func(Notice)) {
 // Exited is closed when the process has ended, for whatever reason.
 func (p *Process) Exited() <-chan struct{} { return p.exited }
 
-// Stop ends the process: it closes its input, and kills it when it has not ended 5 s later.
-func (p *Process) Stop() error {
+// Stop ends the process: it closes its input, and kills it when it has not
+// ended 5 s later, or at the deadline of ctx. A cancelled ctx does not shorten an orderly end.
+func (p *Process) Stop(ctx context.Context) error {
 	_ = p.stdin.Close() // closed before, or the process has gone
-	timer := time.NewTimer(p.patience)
+	patience := p.patience
+	if deadline, ok := ctx.Deadline(); ok {
+		patience = min(patience, max(time.Until(deadline), 0))
+	}
+	timer := time.NewTimer(patience)
 	defer timer.Stop()
 	select {
 	case <-p.exited:
@@ -110,5 +115,5 @@ func (p *Process) Stop() error {
 		return fmt.Errorf("killing the proxy process: %w", err)
 	}
 	<-p.exited
-	return fmt.Errorf("the proxy process did not end by itself within %s and was killed", p.patience)
+	return fmt.Errorf("the proxy process did not end by itself within %s and was killed", patience)
 }

@@ -207,7 +207,9 @@ func TestProcess(t *testing.T) {
 	case <-time.After(15 * time.Second):
 		t.Error("no notice of the lapsed lease")
 	}
-	if err := p.Stop(); err != nil {
+	cancelled, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := p.Stop(cancelled); err != nil {
 		t.Errorf("stopping gave %v", err)
 	}
 	<-p.Exited()
@@ -234,8 +236,9 @@ func TestProcessThatDoesNotEndIsKilled(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.patience = 50 * time.Millisecond
-	if err := p.Stop(); err == nil || !strings.Contains(err.Error(), "was killed") {
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := p.Stop(ctx); err == nil || !strings.Contains(err.Error(), "was killed") {
 		t.Errorf("stopping gave %v; it wrote %s", err, &stderr)
 	}
 }
