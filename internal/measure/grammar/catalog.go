@@ -107,8 +107,8 @@ func loadMeasures() []Measure {
 		measures = append(measures, Measure{
 			Name: p.name, Of: Load, Unit: figure.Seconds, Data: FromResults, Live: true,
 			Meaning: fmt.Sprintf("Latency within which %s %% of the journeys due had ended, well or not.", p.name[1:]),
-			Formula: fmt.Sprintf("The smallest recorded done - due that is not below those of %s %% of the journeys due, by an HDR histogram of 3 "+
-				"digits. Failures count with the time they took, so read goodput beside it; a journey that was not sent or never finished is slower "+
+			Formula: fmt.Sprintf("The smallest done - due that is not below those of %s %% of the journeys due: exact, from every row. "+
+				"Failures count with the time they took, so read goodput beside it; a journey that was not sent or never finished is slower "+
 				"than any number, shown as never. Nothing due: unknown.", p.name[1:]),
 			Source: rows, Example: p.example,
 		})

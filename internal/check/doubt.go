@@ -1,0 +1,203 @@
+package check
+
+import (
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/faultline-lab/faultline/loadgen"
+
+	"github.com/faultline-lab/faultline/internal/figure"
+	"github.com/faultline-lab/faultline/internal/measure"
+	"github.com/faultline-lab/faultline/internal/plan"
+	"github.com/faultline-lab/faultline/internal/record"
+)
+
+// doubts says why the run as a whole proves nothing; empty when it was the
+// experiment that was planned.
+func doubts(run *record.Run, set *measure.Set, lag measure.Value) []string {
+	out := []string{}
+	if run.Meta.Outcome != record.Completed {
+		out = append(out, ending(run.Meta))
+	}
+	if len(run.Plan.Expect) == 0 {
+		out = append(out, "nothing was expected, so nothing was judged")
+	}
+	if run.Meta.Load.IsZero() {
+		return append(out, "the load never started")
+	}
+	out = append(out, loadDoubts(run, set)...)
+	if limit := MaxLag(run.Plan); lag.Known && lag.Number > limit.Seconds() {
+		got, allowed := figure.Seconds.Apart(lag.Number, limit.Seconds())
+		out = append(out, fmt.Sprintf("the load generator lagged: p99 of sent - due was %s, and at most %s is allowed", got, allowed))
+	}
+	for _, w := range run.Plan.Faults {
+		if why := faultDoubt(w, run.Events); why != "" {
+			out = append(out, why)
+		}
+	}
+	return out
+}
+
+func ending(meta record.Meta) string {
+	text := "the run was " + meta.Outcome
+	if meta.Outcome == "" {
+		text = "the run does not say how it ended"
+	}
+	if meta.Reason != "" {
+		text += ": " + meta.Reason
+	}
+	return text
+}
+
+// The default limit of the generator's lag.
+const (
+	leastLag   = 5 * time.Millisecond
+	shareOfSLO = 20 // a twentieth: 5 % of the tightest slo
+)
+
+// MaxLag is the plan's limit of the generator's lag: its own, else 5 ms or 5 %
+// of the tightest slo, whichever is more.
+func MaxLag(p *plan.Plan) time.Duration {
+	if p.MaxLag > 0 {
+		return p.MaxLag
+	}
+	tightest := time.Duration(0)
+	for _, load := range p.Loads {
+		if load.SLO > 0 && (tightest == 0 || load.SLO < tightest) {
+			tightest = load.SLO
+		}
+	}
+	return max(leastLag, tightest/shareOfSLO)
+}
+
+// loadDoubts are about the load: whether it was sent as planned, and by a
+// generator that did not get in its own way.
+func loadDoubts(run *record.Run, set *measure.Set) []string {
+	var out []string
+	own := map[string]int{}
+	for _, r := range run.Results {
+		own[r.Error]++
+	}
+	for _, kind := range []string{loadgen.ErrorFiles, loadgen.ErrorPorts, loadgen.ErrorRequest} {
+		if n := own[kind]; n > 0 {
+			out = append(out, fmt.Sprintf("the load generator itself failed %d times: %s", n, kind))
+		}
+	}
+	if run.Meta.Outcome != record.Completed {
+		return out
+	}
+	for _, load := range run.Plan.Loads {
+		due, _ := set.Load(load.Name, measure.Window{Kind: measure.Whole, End: run.Plan.Length()})
+		if planned, least := arrivals(load); load.Users == 0 && float64(due.Due) < least {
+			out = append(out, fmt.Sprintf("%s was not sent as planned: %d journeys were recorded of about %.0f", load.Name, due.Due, planned))
+		} else if load.Users > 0 && due.Due == 0 {
+			out = append(out, load.Name+" was not sent: no journey was recorded")
+		}
+	}
+	return out
+}
+
+// arrivals is how many journeys a load's stages hold, and how many must at
+// least have been due: five standard deviations of a Poisson process below.
+func arrivals(load loadgen.Load) (planned, least float64) {
+	for _, stage := range load.Stages {
+		planned += stage.For.Seconds() * (stage.From + stage.To) / 2
+	}
+	return planned, planned - 5*math.Sqrt(planned) - 1
+}
+
+// What fault events say.
+const (
+	felt         = "felt"
+	notFelt      = "not felt"
+	recovered    = "recovered"
+	notRecovered = "not recovered"
+)
+
+// faultDoubt says what is not proved of a fault: that it was felt, and that it
+// was gone afterwards. Of several events of one sort the last counts. A fault of the load is part of
+// the load, which is proved by what was due.
+func faultDoubt(w plan.Window, events []record.Event) string {
+	if w.Load != "" {
+		return ""
+	}
+	var effect, end record.Event
+	for _, e := range events {
+		if e.Kind != record.EventFault || e.Name != w.ID {
+			continue
+		}
+		switch e.Text {
+		case felt:
+			effect = e
+		case notFelt:
+			if effect.Text != felt {
+				effect = e
+			}
+		case recovered, notRecovered:
+			end = e
+		}
+	}
+	switch {
+	case effect.Text == notFelt:
+		return fmt.Sprintf("the fault %s was not felt%s", w.ID, proof(effect))
+	case effect.Text == "":
+		return fmt.Sprintf("nothing shows that the fault %s was felt", w.ID)
+	case end.Text == notRecovered:
+		return fmt.Sprintf("the fault %s was not gone after its end%s", w.ID, proof(end))
+	case end.Text == "":
+		return fmt.Sprintf("nothing shows that the fault %s was gone after its end", w.ID)
+	}
+	return ""
+}
+
+// proof words an effect: what was measured, before and during.
+func proof(e record.Event) string {
+	if e.Effect == nil || e.Effect.Measure == "" {
+		return ""
+	}
+	number := func(v float64) string {
+		text := figure.Plain.Text(v)
+		if e.Effect.Unit != "" {
+			text += " " + e.Effect.Unit
+		}
+		return text
+	}
+	text := fmt.Sprintf(": %s was %s before and %s then", e.Effect.Measure, number(e.Effect.Before), number(e.Effect.During))
+	if e.Effect.Detail != "" {
+		text += " (" + e.Effect.Detail + ")"
+	}
+	return text
+}
+
+// notes are what a reader should know, though no measure depends on it: a
+// measure whose samples are missing says so itself.
+func notes(run *record.Run, set *measure.Set) []string {
+	out := []string{}
+	loss := run.Meta.Loss
+	for _, lost := range []struct {
+		n    int64
+		what string
+	}{
+		{loss.SpansDropped, "spans were lost, so traces may have holes"},
+		{loss.LogsDropped, "log records were lost"},
+		{loss.ScrapesFailed, "scrapes failed; stopped processes count as well"},
+		{loss.ProfilesDropped, "profiles were lost"},
+	} {
+		if lost.n > 0 {
+			out = append(out, figure.Count.Text(float64(lost.n))+" "+lost.what)
+		}
+	}
+	if audit, found := set.Audit(); found && audit.Problem == "" {
+		for _, v := range audit.Violations {
+			out = append(out, "violated: "+v.Invariant+": "+v.Detail)
+			if len(out) >= maxNotes {
+				break
+			}
+		}
+	}
+	return out
+}
+
+// maxNotes bounds the notes: the audit in the record has all violations.
+const maxNotes = 20
