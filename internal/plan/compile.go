@@ -57,6 +57,7 @@ func compileAll(sc *scenario.Scenario, sys *system.System, opt Options) ([]*Plan
 	var plans []*Plan
 	for _, variant := range sc.Variants {
 		c := &compiler{src: src, sc: sc, sys: sys, variant: variant, plan: &Plan{
+			Story: sc.About, Sources: sc.Sources,
 			Scenario: sc.Name, Variant: variant.Name, About: variant.Value.About, System: sys.Name, Seed: sc.SeedOrDefault(),
 		}}
 		if opt.Seed != nil {

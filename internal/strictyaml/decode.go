@@ -397,3 +397,54 @@ func keys(fields []field) []string {
 	}
 	return out
 }
+
+// Field describes a key of a struct, for documentation.
+type Field struct {
+	Name     string
+	Value    string // what kind of value it takes, in words
+	About    string
+	Required bool
+}
+
+// Fields describes the keys of a struct, in the order in which they are declared.
+func Fields(of any) []Field {
+	var out []Field
+	for _, f := range fieldsOf(reflect.TypeOf(of)) {
+		out = append(out, Field{Name: f.name, Value: f.value(), About: f.about, Required: f.required})
+	}
+	return out
+}
+
+func (f field) value() string {
+	t := f.typ
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	switch t {
+	case durationType:
+		return "duration"
+	case rateType:
+		return "rate"
+	case wordType:
+		return "text"
+	}
+	if _, ok := reflect.New(t).Interface().(orderedMap); ok {
+		return "map"
+	}
+	switch t.Kind() {
+	case reflect.String:
+		if len(f.allowed) > 0 {
+			return strings.Join(f.allowed, ", ")
+		}
+		return "text"
+	case reflect.Bool:
+		return "true, false"
+	case reflect.Int, reflect.Int64, reflect.Uint64:
+		return "whole number"
+	case reflect.Float64:
+		return "number"
+	case reflect.Slice:
+		return "list"
+	}
+	return "map"
+}

@@ -289,6 +289,22 @@ func TestSchema(t *testing.T) {
 	golden.Equal(t, "testdata/sample.schema.json", string(schema))
 }
 
+func TestFields(t *testing.T) {
+	var got []string
+	for _, f := range strictyaml.Fields(sample{}) {
+		got = append(got, fmt.Sprintf("%s: %s, %v, %q", f.Name, f.Value, f.Required, f.About))
+	}
+	want := []string{
+		`name: text, true, "what it goes by"`, `kind: slow, fast, false, ""`, `on: true, false, false, ""`, `count: whole number, false, ""`,
+		`seed: whole number, false, ""`, `factor: number, false, ""`, `wait: duration, false, ""`, `rate: rate, false, ""`, `port: text, false, ""`,
+		`tags: list, false, ""`, `plain: map, false, ""`, `parts: map, false, ""`, `env: map, false, ""`, `raw: map, false, ""`,
+		`part: map, false, ""`, `either: map, false, ""`,
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+}
+
 func FuzzDecode(f *testing.F) {
 	for _, seed := range []string{
 		"name: x\ncount: 3\nparts: {a: {size: 1}}\n", "a: &a [*a]\n", "<<: *x\n", "name: |\n  x\n", "? a\n: b\n",
