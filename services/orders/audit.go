@@ -27,6 +27,7 @@ const (
 	sagaWhole      = "saga-whole"      // an ended order is paid, reserved and announced, or nothing of it is left
 	eventOnce      = "event-once"      // a confirmed order has one event, and no other order has any
 	eventsInOrder  = "events-in-order" // an order's events were published in their order
+	effectLost     = "effect-lost"     // what was announced is done, not given up
 	booksAgree     = "books-agree"     // payments and the bank know of the same money
 )
 
@@ -52,6 +53,7 @@ type report struct {
 // what was read later; and whatever has effects was written down before, so it must be seen in after.
 type facts struct {
 	before  []*order
+	givenUp map[string]bool // orders whose event shipping could not handle
 	stock   *inventoryv1.AuditResponse
 	charges []*paymentsv1.Charge
 	events  []outbox.Row
@@ -70,6 +72,7 @@ type chargeAuditor interface {
 // auditor answers GET /audit.
 type auditor struct {
 	ledger *ledger
+	dead   *deadLetters
 	stock  stockAuditor
 	money  chargeAuditor
 	log    *slog.Logger
@@ -111,6 +114,9 @@ func (a *auditor) gather(ctx context.Context) (facts, error) {
 	var err error
 	if f.before, err = a.ledger.all(ctx); err != nil {
 		return facts{}, fmt.Errorf("reading orders: %w", err)
+	}
+	if f.givenUp, err = a.dead.all(ctx); err != nil {
+		return facts{}, fmt.Errorf("reading dead letters: %w", err)
 	}
 	if f.stock, err = a.stock.Audit(ctx, &inventoryv1.AuditRequest{}, grpc.MaxCallRecvMsgSize(maxAudit)); err != nil {
 		return facts{}, fmt.Errorf("asking inventory: %w", err)
@@ -270,6 +276,9 @@ func (j *judgement) confirmed(o *order) {
 	if r := j.reservedFor[o.id]; r != "reserved" && r != "shipped" {
 		j.violated(sagaWhole, o.id, "confirmed, but its stock is %s", orElse(r, "not reserved"))
 	}
+	if j.givenUp[o.id] && j.reservedFor[o.id] != "shipped" {
+		j.violated(effectLost, o.id, "confirmed, but shipping gave it up: its event is a dead letter")
+	}
 	if n := j.announced(o.id); n != 1 {
 		j.violated(eventOnce, o.id, "confirmed, but it has %d events %s", n, events.OrdersConfirmed)
 	}
@@ -306,7 +315,7 @@ func (j *judgement) settle() {
 		if !o.state.final() {
 			sagas++
 		}
-		if o.state == confirmed && j.reservedFor[o.id] != "shipped" {
+		if o.state == confirmed && j.reservedFor[o.id] != "shipped" && !j.givenUp[o.id] {
 			unshipped++
 		}
 	}

@@ -126,6 +126,11 @@ func TestJudge(t *testing.T) {
 		}, []string{"events-in-order confirmed: event 2 was published before event 1"}},
 		{"shipped before it was confirmed", func(f *facts) { set(f, "confirmed", charged) },
 			[]string{"event-once confirmed: announced, but the order is charged", "event-once confirmed: shipped, but the order is charged"}},
+		{"confirmed but given up", func(f *facts) {
+			f.stock.Reservations[0].State = "reserved"
+			f.givenUp = map[string]bool{"confirmed": true}
+		}, []string{"effect-lost confirmed: shipping gave it up"}},
+		{"given up, then shipped by hand", func(f *facts) { f.givenUp = map[string]bool{"confirmed": true} }, nil},
 		// What is under way is no violation.
 		{"an order under way", func(f *facts) {
 			f.stock.Reservations[0].State = "reserved"

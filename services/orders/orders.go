@@ -58,7 +58,7 @@ func Service() kit.Service {
 }
 
 func build(ctx context.Context, rt *kit.Runtime) (*kit.Parts, error) {
-	db, err := rt.Store(ctx, schema, outbox.Schema("orders"))
+	db, err := rt.Store(ctx, schema, deadLetterSchema, outbox.Schema("orders"))
 	if err != nil {
 		return nil, fmt.Errorf("opening the store: %w", err)
 	}
@@ -86,9 +86,15 @@ func build(ctx context.Context, rt *kit.Runtime) (*kit.Parts, error) {
 		tracer: rt.Telemetry.Tracer(), propagator: rt.Telemetry.Propagator,
 		metrics: newMetrics(rt.Telemetry.Registry), probe: noProbe{}, backoff: retryAfter,
 	}
-	return parts(ctx, s, rt.Instance, &auditor{
-		ledger: s.ledger, stock: inventoryv1.NewInventoryClient(stock), money: paymentsv1.NewPaymentsClient(money), log: rt.Log,
+	dead := &deadLetters{db: db, log: rt.Log}
+	p, err := parts(ctx, s, rt.Instance, &auditor{
+		ledger: s.ledger, dead: dead, stock: inventoryv1.NewInventoryClient(stock), money: paymentsv1.NewPaymentsClient(money), log: rt.Log,
 	})
+	if err != nil {
+		return nil, err
+	}
+	p.Background = append(p.Background, func(ctx context.Context) error { return client.Consume(ctx, dead.consumer(), dead.handle) })
+	return p, nil
 }
 
 // parts puts the service together. From here on the process is a driver.

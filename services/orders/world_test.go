@@ -252,7 +252,7 @@ func (c *crashAt) reached(p point, _ string) {
 // begin starts a life on a store that may have seen lives before.
 func begin(t *testing.T, w *world, path string, p probe) *life {
 	t.Helper()
-	db, err := store.Open(t.Context(), store.Config{Path: path, Schema: []string{schema, outbox.Schema("orders")}})
+	db, err := store.Open(t.Context(), store.Config{Path: path, Schema: []string{schema, deadLetterSchema, outbox.Schema("orders")}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -273,7 +273,7 @@ func begin(t *testing.T, w *world, path string, p probe) *life {
 		t.Fatal(err)
 	}
 	return &life{server: &server{sagas: s}, sagas: s, recovery: &recovery{sagas: s}, keeper: k, db: db, outbox: box,
-		audit: &auditor{ledger: s.ledger, stock: stockBooks{w}, money: chargeBooks{w}, log: log}}
+		audit: &auditor{ledger: s.ledger, dead: &deadLetters{db: db, log: log}, stock: stockBooks{w}, money: chargeBooks{w}, log: log}}
 }
 
 func newLife(t *testing.T, w *world) *life {
