@@ -1,0 +1,245 @@
+package run
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/faultline-lab/faultline/chaos"
+	"github.com/faultline-lab/faultline/chaos/process"
+	"github.com/faultline-lab/faultline/internal/record"
+	"github.com/faultline-lab/faultline/internal/system"
+	"github.com/faultline-lab/faultline/internal/system/local"
+	"github.com/faultline-lab/faultline/loadgen"
+	"github.com/faultline-lab/faultline/observability"
+	"github.com/faultline-lab/faultline/observability/embedded"
+)
+
+// rig is everything that runs during a run: backend, proxy, system, load. It
+// comes up in order and goes down in the opposite one, from wherever it got to.
+type rig struct {
+	r          *runner
+	telemetry  *observability.Telemetry
+	metrics    *labMetrics
+	backend    *embedded.Backend
+	proxies    *proxies
+	launcher   *local.Launcher
+	controller *chaos.Controller
+	worker     *loadgen.Worker
+}
+
+func newRig(r *runner) *rig { return &rig{r: r} }
+
+// up starts the backend and, beside it, the proxy; then the system.
+func (g *rig) up(ctx context.Context) error {
+	var err error
+	if g.telemetry, err = observability.Setup(ctx, observability.Config{Service: "faultline"}); err != nil {
+		return err
+	}
+	g.metrics = newLabMetrics(g.telemetry.Registry, g.r.cfg.Plan, g.r.meta.ID)
+	g.launcher = local.New(local.Config{
+		System: g.r.cfg.System, Dir: g.r.record.Dir(), Bin: g.r.cfg.Bin, Guard: []string{g.r.cfg.Self, "guard"}, Log: g.r.cfg.Log,
+		OnEvent: func(process, text string) {
+			g.r.event(record.Event{Kind: record.EventProcess, Name: process, Text: text})
+		},
+	})
+	if err := g.launcher.Allot(); err != nil {
+		return err
+	}
+	var group errgroup.Group
+	group.Go(func() error { return g.startBackend(ctx) })
+	group.Go(func() (err error) {
+		g.proxies, err = startProxies(ctx, g.r, func(err error) { g.r.abort(err) })
+		return err
+	})
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	if err := g.startController(); err != nil {
+		return err
+	}
+	return g.startSystem(ctx)
+}
+
+func (g *rig) startBackend(ctx context.Context) error {
+	backend, err := embedded.Start(ctx, embedded.Config{
+		Dir: g.r.record.Dir(), Rules: g.r.cfg.System.Alerts, Lab: g.telemetry.Registry, Log: g.r.cfg.Log,
+		OnAlert: func(a embedded.Alert) {
+			g.r.event(record.Event{Time: a.Since, Kind: record.EventAlert, Name: a.Name, Text: a.State, Data: labels(a.Labels)})
+		},
+	})
+	if err != nil {
+		return fmt.Errorf("starting the backend: %w", err)
+	}
+	g.backend = backend
+	return nil
+}
+
+func labels(from map[string]string) map[string]any {
+	out := make(map[string]any, len(from))
+	for name, value := range from {
+		out[name] = value
+	}
+	return out
+}
+
+// startSystem starts the services, each edge through its proxies, and tells the
+// backend whom to scrape.
+func (g *rig) startSystem(ctx context.Context) error {
+	endpoints := g.backend.Endpoints()
+	environments := map[string]map[string]string{}
+	for _, inst := range g.launcher.Instances() {
+		env, err := environment(g.r.cfg.Plan, inst.Service, inst.Name, endpoints.OTLP, endpoints.Pyroscope)
+		if err != nil {
+			return err
+		}
+		environments[inst.Service+"/"+fmt.Sprint(inst.Replica)] = env
+	}
+	err := g.launcher.Start(ctx, g.proxies.injector.Addrs, func(service string, replica int) map[string]string {
+		return environments[service+"/"+fmt.Sprint(replica)]
+	})
+	if err != nil {
+		return fmt.Errorf("starting the system: %w", err)
+	}
+	return g.backend.SetTargets(g.targets())
+}
+
+// targets are the instances that have metrics, and the proxy.
+func (g *rig) targets() []embedded.Target {
+	targets := []embedded.Target{{Service: "proxy", Instance: "proxy", URL: g.proxies.process.API + "/metrics"}}
+	for _, inst := range g.launcher.Instances() {
+		metrics := g.r.cfg.System.Service(inst.Service).Metrics
+		addr := inst.Addr
+		switch metrics.Port {
+		case "":
+			continue
+		case "admin":
+			addr = inst.AdminAddr
+		}
+		targets = append(targets, embedded.Target{Service: inst.Service, Instance: inst.Name, URL: "http://" + addr + metrics.Path})
+	}
+	return targets
+}
+
+// startLoad starts the load worker; results are delivered from one goroutine.
+func (g *rig) startLoad(ctx context.Context, start time.Time, sink func(loadgen.Result)) (*loadgen.Worker, error) {
+	share := loadgen.Share{Start: start, Loads: g.r.cfg.Plan.Loads, Targets: map[string]loadgen.Target{}}
+	for _, load := range g.r.cfg.Plan.Loads {
+		svc := g.r.cfg.System.Service(load.Service)
+		share.Targets[load.Service] = loadgen.Target{Protocol: svc.Protocol, Addrs: g.proxies.injector.Addrs(system.LoadCaller, load.Service)}
+	}
+	worker, err := loadgen.Start(context.WithoutCancel(ctx), []string{g.r.cfg.Self, "load"}, share, sink)
+	if err != nil {
+		return nil, err
+	}
+	g.worker = worker
+	return worker, nil
+}
+
+// sample records what every process uses.
+func (g *rig) sample() {
+	usage := g.launcher.Usage()
+	for name, pid := range map[string]int{"faultline": os.Getpid(), "proxy": g.proxies.process.PID, "load": g.worker.PID()} {
+		if u, ok := local.ProcessUsage(name, pid); ok {
+			usage = append(usage, u)
+		}
+	}
+	g.metrics.usage(usage)
+}
+
+// gate refuses a fault while what it acts on is not well: its effect could not be told from what was wrong before.
+func (g *rig) gate(ctx context.Context, f chaos.Fault) error {
+	services := append([]string(nil), f.Services...)
+	for _, edge := range f.Edges {
+		services = append(services, edge.Callee)
+		if edge.Caller != system.LoadCaller {
+			services = append(services, edge.Caller)
+		}
+	}
+	for _, service := range services {
+		if err := g.launcher.Ready(ctx, service, 0); err != nil {
+			g.r.event(record.Event{Kind: record.EventHealth, Name: service, Text: "unhealthy", Data: map[string]any{"error": err.Error()}})
+			return fmt.Errorf("%s is not healthy: %w", service, err)
+		}
+	}
+	return nil
+}
+
+// startController makes the controller, and refuses a plan with a fault that it cannot bring about.
+func (g *rig) startController() error {
+	g.controller = chaos.NewController(chaos.Config{
+		Injectors: map[string]chaos.Injector{
+			chaos.FamilyNetwork: g.proxies.injector,
+			chaos.FamilyProcess: process.New(g.launcher),
+		},
+		OnEvent: g.r.onFault, Gate: g.gate, Registerer: g.telemetry.Registry,
+	})
+	for _, w := range g.r.cfg.Plan.Faults {
+		if err := g.controller.Supports(w.Fault); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (g *rig) recoverAll(ctx context.Context) error {
+	if g.controller == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recoverWithin)
+	defer cancel()
+	if err := g.controller.RecoverAll(ctx); err != nil {
+		return fmt.Errorf("recovering faults: %w", err)
+	}
+	return nil
+}
+
+func (g *rig) adminAddr(service string) string {
+	for _, inst := range g.launcher.Instances() {
+		if inst.Service == service {
+			return inst.AdminAddr
+		}
+	}
+	return ""
+}
+
+// down takes everything down, in the opposite order of up, and goes on past errors.
+func (g *rig) down(ctx context.Context) error {
+	err := g.recoverAll(ctx)
+	if g.worker != nil {
+		g.worker.Stop()
+		_ = g.worker.Wait() // its error was seen when it mattered
+	}
+	if g.backend != nil {
+		g.backend.StopScraping() // or it would count the stopped services as failed scrapes
+	}
+	if g.launcher != nil {
+		err = errors.Join(err, g.launcher.Stop(ctx))
+	}
+	if g.proxies != nil {
+		err = errors.Join(err, g.proxies.stop(ctx))
+	}
+	if g.backend != nil {
+		loss, closeErr := g.backend.Close(ctx)
+		g.r.meta.Loss = loss
+		err = errors.Join(err, closeErr)
+	}
+	if g.telemetry != nil {
+		err = errors.Join(err, g.telemetry.Shutdown(ctx))
+	}
+	return err
+}
+
+// outputFile opens the file that takes what one of the lab's own processes prints.
+func (g *rig) outputFile(process string) (*os.File, error) {
+	folder := filepath.Join(g.r.record.Dir(), record.LogsDir)
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		return nil, err
+	}
+	return os.Create(filepath.Join(folder, process+".log"))
+}
