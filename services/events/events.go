@@ -10,6 +10,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+
+	"github.com/faultline-lab/faultline/services/kit/broker"
 )
 
 // Subjects.
@@ -63,6 +65,23 @@ func EnsureStreams(ctx context.Context, broker Streams) error {
 		broker.EnsureStream(ctx, OrdersStream, "orders.>"),
 		broker.EnsureStream(ctx, DeadLettersStream, "dead.>"),
 	)
+}
+
+// Broker is a broker to consume from; a broker.Client is one.
+type Broker interface {
+	Streams
+	Consume(ctx context.Context, consumer broker.Consumer, handle func(context.Context, broker.Message) error) error
+}
+
+// Consume is the broker's Consume, once the streams of this package are there. It waits for a broker that is not.
+func Consume(ctx context.Context, client Broker, consumer broker.Consumer, handle func(context.Context, broker.Message) error) error {
+	if err := EnsureStreams(ctx, client); err != nil {
+		if ctx.Err() != nil {
+			return nil // the service stops before it ever saw the broker
+		}
+		return err
+	}
+	return client.Consume(ctx, consumer, handle)
 }
 
 // ReadOrderConfirmed reads the content of an OrdersConfirmed message.

@@ -7,6 +7,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/faultline-lab/faultline/services/kit/broker"
 )
 
 func TestReadOrderConfirmed(t *testing.T) {
@@ -83,8 +85,30 @@ func FuzzReadOrderConfirmed(f *testing.F) {
 }
 
 type streams struct {
-	made map[string][]string
-	err  error
+	made     map[string][]string
+	err      error
+	consumed string
+}
+
+func (s *streams) Consume(_ context.Context, consumer broker.Consumer, _ func(context.Context, broker.Message) error) error {
+	s.consumed = consumer.Durable
+	return nil
+}
+
+func TestConsume(t *testing.T) {
+	s := &streams{made: map[string][]string{}}
+	if err := Consume(t.Context(), s, broker.Consumer{Durable: "me"}, nil); err != nil || s.consumed != "me" || len(s.made) != 2 {
+		t.Errorf("consumed as %q with %v, %v", s.consumed, s.made, err)
+	}
+	s = &streams{made: map[string][]string{}, err: errors.New("refused")}
+	if err := Consume(t.Context(), s, broker.Consumer{Durable: "me"}, nil); !errors.Is(err, s.err) || s.consumed != "" {
+		t.Errorf("without streams: consumed as %q, %v", s.consumed, err)
+	}
+	ended, end := context.WithCancel(t.Context())
+	end()
+	if err := Consume(ended, s, broker.Consumer{}, nil); err != nil {
+		t.Errorf("a service that stops: %v", err)
+	}
 }
 
 func (s *streams) EnsureStream(_ context.Context, name string, subjects ...string) error {

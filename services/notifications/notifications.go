@@ -39,26 +39,20 @@ func build(ctx context.Context, rt *kit.Runtime) (*kit.Parts, error) {
 		HTTP:  h.routes(),
 		Admin: map[string]http.Handler{"GET /audit": http.HandlerFunc(h.audit)},
 		Background: []func(context.Context) error{func(ctx context.Context) error {
-			return consume(ctx, client, capacity.Workers, h.handle)
+			return events.Consume(ctx, client, consumer(capacity.Workers), h.handle)
 		}},
 	}, nil
 }
 
-// consume handles every event of orders until ctx ends.
-func consume(ctx context.Context, client *broker.Client, workers int, handle func(context.Context, broker.Message) error) error {
+// consumer says how events of orders are consumed: as many at once as there are workers.
+func consumer(workers int) broker.Consumer {
 	const unlimited = 8
 	if workers <= 0 {
 		workers = unlimited
 	}
-	if err := events.EnsureStreams(ctx, client); err != nil {
-		if ctx.Err() != nil {
-			return nil // the service stops before it ever saw the broker
-		}
-		return err
-	}
-	return client.Consume(ctx, broker.Consumer{
+	return broker.Consumer{
 		Stream: events.OrdersStream, Durable: name, Subject: events.OrdersAll, Concurrency: workers,
 		MaxDeliver: 20, DeadLetter: events.DeadLetter(name, "orders"),
 		Backoff: []time.Duration{200 * time.Millisecond, time.Second, 5 * time.Second},
-	}, handle)
+	}
 }

@@ -93,7 +93,7 @@ func build(ctx context.Context, rt *kit.Runtime) (*kit.Parts, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.Background = append(p.Background, func(ctx context.Context) error { return client.Consume(ctx, dead.consumer(), dead.handle) })
+	p.Background = append(p.Background, func(ctx context.Context) error { return events.Consume(ctx, client, dead.consumer(), dead.handle) })
 	return p, nil
 }
 
@@ -106,7 +106,7 @@ func parts(ctx context.Context, s *sagas, instance string, audit http.Handler) (
 	r := &recovery{sagas: s}
 	return &kit.Parts{
 		GRPC:       func(reg grpc.ServiceRegistrar) { ordersv1.RegisterOrdersServer(reg, &server{sagas: s}) },
-		Admin:      map[string]http.Handler{"/audit": audit, "/sagas": &openSagas{ledger: s.ledger}},
+		Admin:      map[string]http.Handler{"GET /audit": audit, "GET /sagas": &openSagas{ledger: s.ledger}},
 		Background: []func(context.Context) error{k.run, r.run, s.ledger.outbox.Run},
 		Close: func() error {
 			ctx, cancel := context.WithTimeout(context.Background(), writeWithin)
