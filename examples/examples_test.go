@@ -91,6 +91,18 @@ func build(t *testing.T) string {
 	return dir
 }
 
+// TestPolyglotsOwnTests runs the tests of the module, which the repository's do not reach.
+func TestPolyglotsOwnTests(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds programs")
+	}
+	cmd := exec.CommandContext(t.Context(), "go", "test", "./...")
+	cmd.Dir = "polyglot"
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
 // traces is an OTLP receiver that notes which service was part of which trace.
 type traces struct {
 	collector.UnimplementedTraceServiceServer
