@@ -91,7 +91,7 @@ func networkKinds() []Kind {
 			),
 			Example: "slow-bank: {latency: {edge: payments->bank, delay: 3s, jitter: 300ms}, during: fault}",
 			Cannot:  "It does not delay connecting. Chunks keep their order, so under pipelining jitter turns into a running maximum and the mean delay grows. Only one latency at a time on an edge, replica and direction.",
-			Felt:    "A probe through the proxy takes at least 70 % of the asked delay longer than before (one way each for both), and calls of others crossed the edge.",
+			Felt:    "A probe through the proxy takes longer than before by at least 70 % of the delay (with both, of twice the delay), and calls of others crossed the edge.",
 			Undo:    "The delay is lifted; what was being held back is sent at once. Connections live on.",
 		},
 		{
@@ -103,7 +103,7 @@ func networkKinds() []Kind {
 			),
 			Example: "thin-pipe: {bandwidth: {edge: gateway->catalog, rate: 64KB}, during: fault}",
 			Cannot:  "The limit is for each connection, not for the edge as a whole: a caller with ten connections gets ten times the rate.",
-			Felt:    "The proxy held back what crossed the edge for 1 ms a chunk or more, at the mean.",
+			Felt:    "The proxy held chunks back for 1 ms or more, at the mean.",
 			Undo:    "The limit is lifted; what was being held back is sent at once. Connections live on.",
 		},
 		{
@@ -126,7 +126,7 @@ func networkKinds() []Kind {
 				direction(Upstream, Downstream, Both),
 			),
 			Example: "black-hole: {timeout: {edge: orders->payments, direction: downstream}, during: fault}",
-			Cannot:  "Each chunk starts after anew, so a busy connection never closes; use 0 for a black hole, reset_peer for an abrupt end. Downstream, the callee does the work and only the answer is lost; upstream, the request never arrives.",
+			Cannot:  "Every chunk restarts the clock of after, so a busy connection never closes. Downstream, the callee does the work and only the answer is lost; upstream, the request never arrives.",
 			Felt:    "A probe gets no answer within its limit, or sees its connection closed without one, and calls of others crossed the edge.",
 			Undo:    "The hole is closed. The connections that were in it have lost bytes and are closed too, as the callers' next calls would go wrong on them.",
 		},
@@ -160,7 +160,7 @@ func networkKinds() []Kind {
 			Name: LimitData, Family: FamilyNetwork, Target: TargetEdge,
 			About: "Closes each connection after so many bytes.",
 			Params: edgeParams(
-				parameter.Parameter{Name: "bytes", Type: parameter.Size, Required: true, Min: parameter.Bound(1), Max: parameter.Bound(1 << 40), About: "how many bytes each connection may carry from the start of the fault on"},
+				parameter.Parameter{Name: "bytes", Type: parameter.Size, Required: true, Min: parameter.Bound(1), Max: parameter.Bound(1 << 40), About: "bytes that each connection may carry, from the start of the fault on"},
 				direction(Upstream, Downstream),
 			),
 			Example: "cut-short: {limit_data: {edge: gateway->catalog, bytes: 16KB}, during: fault}",
@@ -184,7 +184,7 @@ func networkKinds() []Kind {
 				{Name: "groups", Type: parameter.Any, Required: true, About: "two or more lists of services, such as [[gateway, orders], [payments, bank]]"},
 			},
 			Example: "split: {partition: {groups: [[gateway, orders], [payments, bank]]}, during: fault}",
-			Cannot:  "It acts on the edges of the system file only, and in both directions. A service that is in no group reaches all.",
+			Cannot:  "It acts on the edges of the system file. A service that is in no group reaches all.",
 			Felt:    "A probe's connection is refused on every edge between the groups.",
 			Undo:    "Connections are accepted again.",
 		},
@@ -199,7 +199,7 @@ func processKinds() []Kind {
 			Params:  serviceParams(),
 			Example: "dead-payments: {kill: {service: payments}, during: fault}",
 			Cannot:  "Edges go through a proxy, so callers see an accepted connection that ends at once, not a refused one.",
-			Felt:    "The health check of every target fails.",
+			Felt:    "The service's health check fails.",
 			Undo:    "The processes are started again; the fault is over when they are healthy.",
 		},
 		{
@@ -208,7 +208,7 @@ func processKinds() []Kind {
 			Params:  serviceParams(),
 			Example: "frozen-replica: {pause: {service: catalog, replica: 2}, during: fault}",
 			Cannot:  "The kernel goes on accepting connections for a stopped process, until its backlog is full.",
-			Felt:    "The health check of every target gets no answer.",
+			Felt:    "The service's health check gets no answer.",
 			Undo:    "The processes go on (SIGCONT); the fault is over when they are healthy.",
 		},
 		{
@@ -217,7 +217,7 @@ func processKinds() []Kind {
 			Params:  serviceParams(),
 			Example: "blip: {restart: {service: orders}, during: fault}",
 			Cannot:  "The length of the outage is what starting takes; for a given length use kill.",
-			Felt:    "Every target runs as another process than before.",
+			Felt:    "The service's health check failed while it was restarted; the outage is timed.",
 			Undo:    "Nothing is left to undo; the fault is over when the service is healthy.",
 		},
 	}
