@@ -60,7 +60,9 @@ func build(ctx context.Context, rt *kit.Runtime) (*kit.Parts, error) {
 		Admin: map[string]http.Handler{"GET /audit": http.HandlerFunc(h.audit)},
 		Background: []func(context.Context) error{
 			box.Run,
-			func(ctx context.Context) error { return events.Consume(ctx, client, consumer(capacity.Workers), h.handle) },
+			func(ctx context.Context) error {
+				return events.Consume(ctx, client, consumer(capacity.Workers), h.handle)
+			},
 		},
 	}, nil
 }
