@@ -81,7 +81,7 @@ func loadDoubts(run *record.Run, set *measure.Set) []string {
 	}
 	for _, kind := range []string{loadgen.ErrorFiles, loadgen.ErrorPorts, loadgen.ErrorRequest} {
 		if n := own[kind]; n > 0 {
-			out = append(out, fmt.Sprintf("the load generator itself failed %d times: %s", n, kind))
+			out = append(out, fmt.Sprintf("requests failed within the load generator (%s): %s", kind, figure.Count.Text(float64(n))))
 		}
 	}
 	if run.Meta.Outcome != record.Completed {

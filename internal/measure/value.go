@@ -1,6 +1,7 @@
 package measure
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -65,7 +66,11 @@ func (v Value) MarshalJSON() ([]byte, error) {
 			out.Number = &v.Number
 		}
 	}
-	return json.Marshal(out)
+	var b bytes.Buffer
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false) // the arrow of an edge is for people to read
+	err := encoder.Encode(out)
+	return b.Bytes(), err
 }
 
 // UnmarshalJSON reads what MarshalJSON wrote.

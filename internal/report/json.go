@@ -12,11 +12,10 @@ import (
 // where a reader of lists would trip over that: reasons, findings and notes are lists
 // always.
 func JSON(w io.Writer, v *check.Verdict) error {
-	data, err := json.MarshalIndent(v, "", "  ")
-	if err != nil {
-		return fmt.Errorf("writing the verdict as JSON: %w", err)
-	}
-	if _, err := w.Write(append(data, '\n')); err != nil {
+	encoder := json.NewEncoder(w)
+	encoder.SetIndent("", "  ")
+	encoder.SetEscapeHTML(false) // expectations are full of < and >
+	if err := encoder.Encode(v); err != nil {
 		return fmt.Errorf("writing the verdict as JSON: %w", err)
 	}
 	return nil
