@@ -9,4 +9,7 @@ import "embed"
 //go:embed *.yaml scenario.schema.json
 var FS embed.FS
 
-//go:generate go test ../internal/scenario ../internal/system -run TestSchemaIsCurrent -update
+// The schemas and the tables of the reference are written from the catalogs of
+// faults, policies and measures.
+//
+//go:generate go test ../internal/scenario ../internal/system ../internal/plan -run TestSchemaIsCurrent|TestReferenceTables -update

@@ -54,23 +54,30 @@ func Errors(t *testing.T, folder string, read func(t *testing.T, name string, da
 	}
 }
 
-// diff shows the lines that differ, those wanted with -, those got with +.
+// shown bounds the lines of a difference that a message holds, on each side.
+const shown = 12
+
+// diff shows where two texts differ: what is between their common beginning
+// and their common end, wanted with -, got with +.
 func diff(want, got string) string {
-	var b strings.Builder
 	wanted, lines := strings.Split(want, "\n"), strings.Split(got, "\n")
-	for i := range max(len(wanted), len(lines)) {
-		w, g := line(wanted, i), line(lines, i)
-		if w == g {
-			continue
-		}
-		b.WriteString("- " + w + "\n+ " + g + "\n")
+	for len(wanted) > 0 && len(lines) > 0 && wanted[0] == lines[0] {
+		wanted, lines = wanted[1:], lines[1:]
 	}
-	return b.String()
+	for len(wanted) > 0 && len(lines) > 0 && wanted[len(wanted)-1] == lines[len(lines)-1] {
+		wanted, lines = wanted[:len(wanted)-1], lines[:len(lines)-1]
+	}
+	return marked("- ", wanted) + marked("+ ", lines)
 }
 
-func line(lines []string, i int) string {
-	if i < len(lines) {
-		return lines[i]
+func marked(mark string, lines []string) string {
+	var b strings.Builder
+	for i, line := range lines {
+		if i == shown {
+			b.WriteString(mark + "…\n")
+			break
+		}
+		b.WriteString(mark + line + "\n")
 	}
-	return ""
+	return b.String()
 }

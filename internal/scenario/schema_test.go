@@ -22,7 +22,7 @@ func TestSchema(t *testing.T) {
 	if err != nil || len(bundled) == 0 {
 		t.Fatal("no bundled scenarios", err)
 	}
-	for _, good := range append(bundled, "testdata/full.yaml") {
+	for _, good := range append(bundled, "testdata/full.yaml", "../../examples/polyglot/slow-quotes.yaml") {
 		if err := check(t, schema, good); err != nil {
 			t.Errorf("%s: %v", good, err)
 		}

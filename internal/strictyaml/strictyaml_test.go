@@ -30,7 +30,7 @@ type sample struct {
 	Raw    *strictyaml.Node                `yaml:"raw"`
 	Part   *part                           `yaml:"part"`
 	Either either                          `yaml:"either"`
-	hidden int
+	Hidden int // without a tag: no part of the format
 }
 
 type part struct {
@@ -161,7 +161,7 @@ func TestHostile(t *testing.T) {
 		{"tags", "raw: " + strings.Repeat("!!x ", 50_000), "nested more than 48 deep"},
 		{"indentation", indented(300), "nested more than 48 deep"},
 		{"alias bomb", bomb(), "more than 50000 values, counting what aliases repeat"},
-		{"many errors", strings.Repeat("- x\n", 0) + "name: x\nplain:\n" + manyEntries(20_000), "more than 500 errors; the rest is left off"},
+		{"many errors", "name: x\nplain:\n" + manyEntries(5_000), "more than 500 errors; the rest is left off"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			start := time.Now()

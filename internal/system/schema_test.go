@@ -22,7 +22,7 @@ func TestSchema(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, good := range []string{"testdata/plain.yaml", "testdata/defaults.yaml", "../../services/shop.yaml"} {
+	for _, good := range []string{"testdata/plain.yaml", "testdata/defaults.yaml", "../../services/shop.yaml", "../../examples/polyglot/system.yaml"} {
 		if err := check(t, schema, good); err != nil {
 			t.Errorf("%s: %v", good, err)
 		}
