@@ -409,14 +409,19 @@ func (b *pageBuilder) processes(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	memory, err := b.overRun(ctx, names.ProcessResident)
-	if err != nil {
-		return err
-	}
 	most := map[string]float64{}
-	for _, s := range memory {
-		for _, p := range s.Points {
-			most[s.Labels[names.Process]] = max(most[s.Labels[names.Process]], p.Value)
+	for _, metric := range []string{names.ProcessProportional, names.ProcessResident} {
+		if len(most) > 0 {
+			break // the sum of resident sizes would count what processes share again and again
+		}
+		memory, err := b.overRun(ctx, metric)
+		if err != nil {
+			return err
+		}
+		for _, s := range memory {
+			for _, p := range s.Points {
+				most[s.Labels[names.Process]] = max(most[s.Labels[names.Process]], p.Value)
+			}
 		}
 	}
 	for _, s := range cpu {

@@ -15,14 +15,15 @@ import (
 // labMetrics are the lab's own metrics: what any dashboard needs to tell
 // faults, phases and load apart from what the system made of them.
 type labMetrics struct {
-	phase    *prometheus.GaugeVec
-	offered  *prometheus.CounterVec
-	done     *prometheus.CounterVec
-	latency  *prometheus.HistogramVec
-	lag      *prometheus.HistogramVec
-	cpu      *prometheus.GaugeVec
-	resident *prometheus.GaugeVec
-	slo      map[string]time.Duration
+	phase        *prometheus.GaugeVec
+	offered      *prometheus.CounterVec
+	done         *prometheus.CounterVec
+	latency      *prometheus.HistogramVec
+	lag          *prometheus.HistogramVec
+	cpu          *prometheus.GaugeVec
+	resident     *prometheus.GaugeVec
+	proportional *prometheus.GaugeVec
+	slo          map[string]time.Duration
 }
 
 func newLabMetrics(registerer prometheus.Registerer, p *plan.Plan, run string) *labMetrics {
@@ -42,11 +43,13 @@ func newLabMetrics(registerer prometheus.Registerer, p *plan.Plan, run string) *
 			Help: "CPU time that a process of the run used so far, user and system."}, []string{names.Process}),
 		resident: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: names.ProcessResident,
 			Help: "Resident memory of a process of the run."}, []string{names.Process}),
+		proportional: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: names.ProcessProportional,
+			Help: "Resident memory of a process of the run, shared pages counted by their share."}, []string{names.Process}),
 		slo: map[string]time.Duration{},
 	}
 	info := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: names.RunInfo, Help: "Always 1; the labels say which run this is."},
 		[]string{"run", "scenario", "variant", "system"})
-	registerer.MustRegister(m.phase, m.offered, m.done, m.latency, m.lag, m.cpu, m.resident, info)
+	registerer.MustRegister(m.phase, m.offered, m.done, m.latency, m.lag, m.cpu, m.resident, m.proportional, info)
 	info.WithLabelValues(run, p.Scenario, p.Variant, p.System).Set(1)
 	for _, phase := range p.Phases {
 		m.phase.WithLabelValues(phase.Name).Set(0)
@@ -82,8 +85,15 @@ func (m *labMetrics) result(r loadgen.Result) {
 	latency.Observe(r.Latency().Seconds())
 }
 
-func (m *labMetrics) usage(all []local.Usage) {
+// usage sets the figures of processes. The proportional size costs the kernel a walk over
+// each process's pages, so it is asked for only when wanted.
+func (m *labMetrics) usage(all []local.Usage, proportional bool) {
 	for _, u := range all {
+		if bytes, ok := uint64(0), false; proportional {
+			if bytes, ok = local.ProportionalBytes(u.PID); ok {
+				m.proportional.WithLabelValues(u.Process).Set(float64(bytes))
+			}
+		}
 		m.cpu.WithLabelValues(u.Process).Set(u.CPUSeconds)
 		m.resident.WithLabelValues(u.Process).Set(float64(u.ResidentBytes))
 	}

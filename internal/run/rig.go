@@ -31,6 +31,7 @@ type rig struct {
 	launcher   *local.Launcher
 	controller *chaos.Controller
 	worker     *loadgen.Worker
+	samples    int // of what processes use
 }
 
 func newRig(r *runner) *rig { return &rig{r: r} }
@@ -141,6 +142,9 @@ func (g *rig) startLoad(ctx context.Context, start time.Time, sink func(loadgen.
 	return worker, nil
 }
 
+// proportionalEvery is how many samples go by between two of the proportional size.
+const proportionalEvery = 5
+
 // sample records what every process uses.
 func (g *rig) sample() {
 	usage := g.launcher.Usage()
@@ -149,7 +153,8 @@ func (g *rig) sample() {
 			usage = append(usage, u)
 		}
 	}
-	g.metrics.usage(usage)
+	g.metrics.usage(usage, g.samples%proportionalEvery == 0)
+	g.samples++
 }
 
 // gate refuses a fault while what it acts on is not well: its effect could not be told from what was wrong before.

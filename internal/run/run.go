@@ -19,7 +19,7 @@ import (
 // Config says what to run and with what.
 type Config struct {
 	Plan   *plan.Plan
-	System *system.System
+	System *system.System // as its file has it; the plan's changes are applied here
 	// Scenario is the scenario file as it was read; it is kept in the record.
 	Scenario []byte
 	// Root is the folder that gets the run's directory.
@@ -73,6 +73,7 @@ func Run(ctx context.Context, cfg Config) (string, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
+	cfg.System = cfg.Plan.Apply(cfg.System)
 	meta := record.Meta{
 		Scenario: cfg.Plan.Scenario, Variant: cfg.Plan.Variant, System: cfg.Plan.System, Seed: cfg.Plan.Seed,
 		Version: cfg.Version, Machine: fmt.Sprintf("%s/%s, %d CPUs", runtime.GOOS, runtime.GOARCH, runtime.NumCPU()),

@@ -34,6 +34,7 @@ const (
 	PolicyState       = "policy_state"             // gauge by on, policy: breaker 0 closed, 1 half-open, 2 open; limit now; tokens left
 	PolicyTransitions = "policy_transitions_total" // counter by on, policy, to
 	PolicyHedges      = "policy_hedges_total"      // counter by on, outcome: sent | won
+	PolicyFallbacks   = "policy_fallbacks_total"   // counter by on, outcome: served | missed
 )
 
 // Metrics of servers, after OpenTelemetry's semantic conventions, with exemplars.
@@ -74,17 +75,18 @@ const (
 
 // Metrics of the lab, exported by the controller.
 const (
-	FaultActive      = "faultline_fault_active"           // gauge 0/1 by fault, kind, target
-	PhaseActive      = "faultline_phase_active"           // gauge 0/1 by phase
-	RunInfo          = "faultline_run_info"               // 1, by run, scenario, variant, system
-	LoadOffered      = "faultline_load_offered_total"     // counter by load: journeys that came due
-	LoadDone         = "faultline_load_done_total"        // counter by load, outcome: good | slow | failed
-	LoadLatency      = "faultline_load_latency_seconds"   // histogram by load, from due; exemplars
-	LoadLag          = "faultline_load_lag_seconds"       // histogram by load: sent - due
-	ProcessCPU       = "faultline_process_cpu_seconds"    // gauge by process: CPU seconds used so far
-	ProcessResident  = "faultline_process_resident_bytes" // gauge by process
-	ProxyConnections = "faultline_proxy_connections"      // gauge by caller, callee, replica
-	ProxyBytes       = "faultline_proxy_bytes"            // gauge by caller, callee, replica, direction: bytes passed so far
+	FaultActive         = "faultline_fault_active"               // gauge 0/1 by fault, kind, target
+	PhaseActive         = "faultline_phase_active"               // gauge 0/1 by phase
+	RunInfo             = "faultline_run_info"                   // 1, by run, scenario, variant, system
+	LoadOffered         = "faultline_load_offered_total"         // counter by load: journeys that came due
+	LoadDone            = "faultline_load_done_total"            // counter by load, outcome: good | slow | failed
+	LoadLatency         = "faultline_load_latency_seconds"       // histogram by load, from due; exemplars
+	LoadLag             = "faultline_load_lag_seconds"           // histogram by load: sent - due
+	ProcessCPU          = "faultline_process_cpu_seconds"        // gauge by process: CPU seconds used so far
+	ProcessResident     = "faultline_process_resident_bytes"     // gauge by process
+	ProcessProportional = "faultline_process_proportional_bytes" // gauge by process: shared pages counted by their share; Linux only
+	ProxyConnections    = "faultline_proxy_connections"          // gauge by caller, callee, replica
+	ProxyBytes          = "faultline_proxy_bytes"                // gauge by caller, callee, replica, direction: bytes passed so far
 )
 
 // Labels.
