@@ -53,7 +53,7 @@ func describe(out *strings.Builder, e Entry, width int) {
 			wrap(out, note.Label+": "+note.Text, 6, 8, width)
 		}
 	}
-	for line := range strings.Lines(strings.TrimRight(e.Example, "\n") + "\n") {
+	for line := range strings.Lines(strings.TrimRight(e.Example, "\n")) {
 		out.WriteString(strings.TrimRight("        "+line, " \n") + "\n")
 	}
 	out.WriteString("\n")
