@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 		os.Exit(0)
 	case "broken":
 		os.Exit(7)
-	case "hang": // Toxiproxy leaves goroutines behind in here for good
+	case "leaks": // see ownProcess
 		os.Exit(m.Run())
 	case "deaf":
 		fmt.Println(`{"event":"ready","api":"http://127.0.0.1:1"}`)
@@ -334,16 +334,26 @@ func TestAReaderThatDoesNotReadBlocksNoControlCall(t *testing.T) {
 	}
 }
 
+// ownProcess runs the test in a process of its own, in which goroutines may be left
+// behind. It returns true in there.
+func ownProcess(t *testing.T) bool {
+	t.Helper()
+	if os.Getenv("PROXY_TEST_ROLE") == "leaks" {
+		return true
+	}
+	cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$")
+	cmd.Env = append(os.Environ(), "PROXY_TEST_ROLE=leaks")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+	return false
+}
+
 // plainLatency is Toxiproxy's own latency toxic, to show what it does.
 const plainLatency = "plain_latency"
 
 func TestAProxyThatHangsIsReplaced(t *testing.T) {
-	if os.Getenv("PROXY_TEST_ROLE") != "hang" {
-		cmd := exec.Command(os.Args[0], "-test.run=^TestAProxyThatHangsIsReplaced$")
-		cmd.Env = append(os.Environ(), "PROXY_TEST_ROLE=hang")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Errorf("%v\n%s", err, out)
-		}
+	if !ownProcess(t) {
 		return
 	}
 	toxics.Register(plainLatency, new(toxics.LatencyToxic))
@@ -361,7 +371,7 @@ func TestAProxyThatHangsIsReplaced(t *testing.T) {
 		echo(conn)
 	}))
 	l.toxic("a-%3Eb%231", `{"type":"slow_close","attributes":{"delay":1}}`)
-	l.toxic("a-%3Eb%231", `{"type":"plain_latency","name":"bad","attributes":{"latency":1}}`)
+	l.toxic("a-%3Eb%231", `{"type":"latency","name":"bad","attributes":{"latency":1}}`)
 	asker := dial(t, address)
 	if _, err := asker.Write([]byte("much")); err != nil {
 		t.Fatal(err)
@@ -389,28 +399,43 @@ func TestAProxyThatHangsIsReplaced(t *testing.T) {
 	asker.Close() // and with it ends what hung
 }
 
+// generous answers each request of four bytes with 20 KB.
+func generous(conn net.Conn) {
+	request := make([]byte, 4)
+	for {
+		if _, err := io.ReadFull(conn, request); err != nil {
+			return
+		}
+		if _, err := conn.Write(make([]byte, 20<<10)); err != nil {
+			return
+		}
+	}
+}
+
+// TestRemovingEndsWhenClientsCloseDownloads is the worst for Toxiproxy: of
+// twenty trials with its own latency, four to nineteen hang.
+func TestRemovingEndsWhenClientsCloseDownloads(t *testing.T) {
+	if !ownProcess(t) {
+		return
+	}
+	for range 6 {
+		l := newLab(t, Config{})
+		address := l.proxy("a->b#1", serve(t, flood))
+		stop := impatientClients(address)
+		l.toxic("a-%3Eb%231", `{"type":"latency","attributes":{"latency":30,"jitter":10}}`)
+		eventually(t, "it flows", func() bool { return l.traffic("a->b#1").Accepted > 60 })
+		_, header := l.do("DELETE", "/proxies/a-%3Eb%231/toxics/latency_downstream", "", nil)
+		if _, why := ConnectionsCut(header); strings.Contains(why, "did not end") {
+			t.Error(why)
+		}
+		stop()
+	}
+}
+
 func TestRemovingUnderClosingClientsEndsAndCutsNobody(t *testing.T) {
 	l := newLab(t, Config{})
-	address := l.proxy("a->b#1", serve(t, func(conn net.Conn) {
-		request := make([]byte, 4)
-		for {
-			if _, err := io.ReadFull(conn, request); err != nil {
-				return
-			}
-			if _, err := conn.Write(make([]byte, 20<<10)); err != nil {
-				return
-			}
-		}
-	}))
-	ctx, cancel := context.WithCancel(t.Context())
-	var clients sync.WaitGroup
-	for range 20 {
-		clients.Go(func() {
-			for ctx.Err() == nil {
-				impatient(address)
-			}
-		})
-	}
+	address := l.proxy("a->b#1", serve(t, generous))
+	stop := impatientClients(address)
 	patient := dial(t, address)
 	for range 15 {
 		l.toxic("a-%3Eb%231", `{"type":"latency","attributes":{"latency":30,"jitter":10}}`)
@@ -430,8 +455,24 @@ func TestRemovingUnderClosingClientsEndsAndCutsNobody(t *testing.T) {
 			t.Fatalf("the patient client was cut: %v", err)
 		}
 	}
-	cancel()
-	clients.Wait()
+	stop()
+}
+
+// impatientClients keep opening connections and closing them with answers under way.
+func impatientClients(address string) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var clients sync.WaitGroup
+	for range 20 {
+		clients.Go(func() {
+			for ctx.Err() == nil {
+				impatient(address)
+			}
+		})
+	}
+	return func() {
+		cancel()
+		clients.Wait()
+	}
 }
 
 // impatient asks, waits for a moment only, and closes with the answer under way.
