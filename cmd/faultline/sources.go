@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/faultline-lab/faultline/internal/plan"
 	"github.com/faultline-lab/faultline/internal/scenario"
 	"github.com/faultline-lab/faultline/internal/system"
 	"github.com/faultline-lab/faultline/parameter"
@@ -29,12 +30,15 @@ func open(name string) (*sources, error) {
 		return nil, err
 	}
 	sc, err := scenario.Load(file, text)
-	if err != nil {
+	if sc == nil {
 		return nil, err
 	}
-	sys, err := openSystem(sc.System, filepath.Dir(file))
-	if err != nil {
-		return nil, err
+	sys, systemErr := openSystem(sc.System, filepath.Dir(file))
+	switch {
+	case systemErr != nil:
+		return nil, errors.Join(err, systemErr)
+	case err != nil:
+		return nil, plan.Check(sc, sys) // says these errors and those that only the system shows
 	}
 	return &sources{scenario: sc, system: sys, text: text}, nil
 }
@@ -90,18 +94,5 @@ func openSystem(name, folder string) (*system.System, error) {
 	if !filepath.IsAbs(file) {
 		file = filepath.Join(folder, file)
 	}
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return nil, fmt.Errorf("reading the system: %w", err)
-	}
-	sys, err := system.Load(file, text, func(named string) ([]byte, error) {
-		return os.ReadFile(filepath.Join(filepath.Dir(file), named))
-	})
-	if err != nil {
-		return nil, err
-	}
-	if sys.Dir, err = filepath.Abs(filepath.Dir(file)); err != nil {
-		return nil, fmt.Errorf("finding the system's folder: %w", err)
-	}
-	return sys, nil
+	return system.LoadFile(file)
 }

@@ -144,6 +144,9 @@ func (r *runner) execute(ctx context.Context) (err error) {
 func (r *runner) drive(ctx context.Context) error {
 	start := time.Now().Add(startLead)
 	r.meta.Load = start
+	if err := r.record.Update(r.meta); err != nil { // a lab that is killed leaves a record that says how far it came
+		return fmt.Errorf("recording the start of the load: %w", err)
+	}
 	worker, err := r.rig.startLoad(ctx, start, r.result)
 	if err != nil {
 		return fmt.Errorf("starting the load: %w", err)
