@@ -20,8 +20,8 @@ type server struct {
 	http     *http.Server
 	wait     sync.WaitGroup
 
-	mu       sync.Mutex
-	sniffing map[net.Conn]struct{} // nil once closed
+	mu    sync.Mutex
+	conns map[net.Conn]bool // that are open; true once they have spoken. nil once closed
 }
 
 // sniffLimit bounds how long a connection may say nothing.
@@ -30,7 +30,7 @@ const sniffLimit = 10 * time.Second
 // serve begins to serve on listener, which it then owns.
 func serve(listener net.Listener, rpc *grpc.Server, handler http.Handler) *server {
 	s := &server{
-		listener: listener, grpc: rpc, sniffing: make(map[net.Conn]struct{}),
+		listener: listener, grpc: rpc, conns: make(map[net.Conn]bool),
 		http: &http.Server{Handler: handler, ReadHeaderTimeout: sniffLimit, MaxHeaderBytes: 64 << 10},
 	}
 	rpcConns := newConnQueue(listener.Addr())
@@ -61,10 +61,10 @@ func (s *server) accept(rpcConns, httpConns *connQueue) {
 			continue
 		}
 		sniffing.Go(func() {
-			sniffed, rpc, err := sniff(conn)
-			s.unwatch(conn)
+			sniffed, rpc, err := s.sniff(conn)
 			switch {
 			case err != nil:
+				s.unwatch(conn)
 				conn.Close()
 			case rpc:
 				rpcConns.put(sniffed)
@@ -75,35 +75,48 @@ func (s *server) accept(rpcConns, httpConns *connQueue) {
 	}
 }
 
-// watch remembers a connection that has not spoken yet, for close to end.
+// watch remembers an open connection, unless the server is closed.
 func (s *server) watch(conn net.Conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.sniffing == nil {
+	if s.conns == nil {
 		return false
 	}
-	s.sniffing[conn] = struct{}{}
+	s.conns[conn] = false
 	return true
 }
 
 func (s *server) unwatch(conn net.Conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.sniffing, conn)
+	delete(s.conns, conn)
 }
 
-// hangUp ends the connections that have not spoken yet.
-func (s *server) hangUp() {
+// spoke says that a connection belongs to one of the two servers now.
+func (s *server) spoke(conn net.Conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for conn := range s.sniffing {
-		conn.Close()
+	if _, open := s.conns[conn]; open {
+		s.conns[conn] = true
 	}
-	s.sniffing = nil
+}
+
+// hangUp ends the connections that have not spoken yet, or all.
+func (s *server) hangUp(all bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for conn, spoke := range s.conns {
+		if all || !spoke {
+			conn.Close()
+		}
+	}
+	if all {
+		s.conns = nil
+	}
 }
 
 // sniff reads the first bytes and tells whether HTTP/2 begins with them.
-func sniff(conn net.Conn) (net.Conn, bool, error) {
+func (s *server) sniff(conn net.Conn) (net.Conn, bool, error) {
 	const preface = "PRI"
 	first := make([]byte, len(preface))
 	if err := conn.SetReadDeadline(time.Now().Add(sniffLimit)); err != nil {
@@ -120,13 +133,20 @@ func sniff(conn net.Conn) (net.Conn, bool, error) {
 	if err := conn.SetReadDeadline(time.Time{}); err != nil {
 		return nil, false, err
 	}
-	return &sniffedConn{Conn: conn, first: first[:n]}, string(first[:n]) == preface, nil
+	s.spoke(conn)
+	return &sniffedConn{Conn: conn, first: first[:n], server: s}, string(first[:n]) == preface, nil
 }
 
 // sniffedConn gives back what was read ahead.
 type sniffedConn struct {
 	net.Conn
-	first []byte
+	first  []byte
+	server *server
+}
+
+func (c *sniffedConn) Close() error {
+	c.server.unwatch(c.Conn)
+	return c.Conn.Close()
 }
 
 func (c *sniffedConn) Read(p []byte) (int, error) {
@@ -138,21 +158,23 @@ func (c *sniffedConn) Read(p []byte) (int, error) {
 	return c.Conn.Read(p)
 }
 
-// close stops serving: requests under way may end until ctx does.
+// close stops serving: requests under way may end until ctx does. What a
+// client keeps open beyond that is cut, which is no error.
 func (s *server) close(ctx context.Context) error {
 	err := s.listener.Close()
-	s.hangUp()
+	s.hangUp(false)
 	graceful := make(chan struct{})
 	go func() { defer close(graceful); s.grpc.GracefulStop() }()
-	if shut := s.http.Shutdown(ctx); shut != nil {
+	if s.http.Shutdown(ctx) != nil {
 		err = errors.Join(err, s.http.Close())
 	}
 	select {
 	case <-graceful:
 	case <-ctx.Done():
-		s.grpc.Stop()
-		<-graceful
 	}
+	s.hangUp(true) // gRPC would wait for a handshake that never comes
+	s.grpc.Stop()
+	<-graceful
 	s.wait.Wait()
 	if err != nil {
 		return fmt.Errorf("closing the server: %w", err)
