@@ -107,10 +107,11 @@ func (s *Set) lines(ctx context.Context, expr string, line func([]Point) Line, j
 	return out, nil
 }
 
+// offsets rounds to the millisecond, the clock of recorded series.
 func (s *Set) offsets(points []telemetry.Point) []Point {
 	out := make([]Point, len(points))
 	for i, p := range points {
-		out[i] = Point{At: p.Time.Sub(s.run.Meta.Load), Value: p.Value}
+		out[i] = Point{At: p.Time.Sub(s.run.Meta.Load).Round(time.Millisecond), Value: p.Value}
 	}
 	return out
 }

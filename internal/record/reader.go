@@ -203,6 +203,7 @@ func Find(root, name string) (string, error) {
 
 // resolve follows the link latest, so that a run goes by its own name.
 func resolve(dir string) (string, error) {
+	dir = filepath.Clean(dir)
 	target, err := os.Readlink(dir)
 	if err != nil {
 		return dir, nil // no link

@@ -438,6 +438,7 @@ func TestListAndFind(t *testing.T) {
 		{dirs[1], dirs[1], ""},
 		{base, dirs[1], ""},
 		{"latest", dirs[2], ""},
+		{"latest/", dirs[2], ""},
 		{filepath.Join(root, "latest"), dirs[2], ""},
 		{"lates", "", `there is no run "lates" below ` + root + `; did you mean "latest"?`},
 		{"something else", "", `there is no run "something else" below ` + root + `; the latest is ` + filepath.Base(dirs[2])},

@@ -21,8 +21,8 @@ import (
 )
 
 // rowGroup bounds how many rows are held in memory while results are packed:
-// some 10 MB.
-const rowGroup = 50_000
+// some 2 MB.
+const rowGroup = 10_000
 
 // batch is how many rows are read or written at once.
 const batch = 1_000

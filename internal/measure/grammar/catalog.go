@@ -153,7 +153,7 @@ func timeMeasures() []Measure {
 }
 
 func edgeMeasures() []Measure {
-	const counted = " Increases are exact differences of the recorded samples, restarts of the caller allowed for; nothing is extrapolated."
+	const counted = " Calls and attempts count when they end. Increases are exact differences of the recorded samples, restarts of the caller allowed for; nothing is extrapolated."
 	const none = " No calls in the window, or no samples: unknown."
 	return []Measure{
 		{
