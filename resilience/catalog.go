@@ -50,6 +50,9 @@ func Catalog() []Kind {
 		circuitBreakerKind(),
 		bulkheadKind(),
 		deadlineKind(),
+		hedgeKind(),
+		rateLimitKind(),
+		fallbackKind(),
 	}
 }
 

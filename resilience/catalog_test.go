@@ -94,6 +94,12 @@ func TestParse(t *testing.T) {
 		{"what to retry", "retry", map[string]any{"on": []any{"unavailable", "time-out"}},
 			`on: "time-out" is not permitted; permitted: unavailable, overloaded, failed, timeout (did you mean "timeout"?)`},
 		{"backoff over its cap", "retry", map[string]any{"backoff": "2s"}, `max_backoff: 1s is shorter than backoff, 2s ()`},
+		{"hedge after nothing", "hedge", nil, `delay: want either delay or quantile ()`},
+		{"hedge after both", "hedge", map[string]any{"delay": "1ms", "quantile": 0.9}, `delay: want either delay or quantile ()`},
+		{"a static fallback of nothing", "fallback", "static", `body: belongs to a static fallback, and a static fallback needs one ()`},
+		{"a stale fallback with a body", "fallback", map[string]any{"body": "x"}, `body: belongs to a static fallback, and a static fallback needs one ()`},
+		{"a fallback from nowhere", "fallback", "luck", `from: "luck" is not permitted; permitted: stale, static (where the answer comes from)`},
+		{"a rate of nothing", "rate_limit", "0/s", `rate: 0 is below the least permitted value, 0.01 (calls a second)`},
 		{"two problems at once", "bulkhead", map[string]any{"max": -1, "wait": "x"},
 			`max: -1 is below the least permitted value, 1 (how many calls may be under way); wait: "x" is not a duration; write it with a unit, such as 300ms, 2s or 1m (how long a call may wait for a place)`},
 	}

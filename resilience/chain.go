@@ -22,13 +22,18 @@ type result struct {
 	reply    any            // of a gRPC call
 	class    Class
 	hedge    bool // brought by a hedge, not by the first attempt
+	final    bool // a failure that must not be sent again
 }
 
 // call is one call on its way through a chain.
 type call struct {
-	name  string // for spans: the method, or the HTTP method
-	send  func(ctx context.Context, a *attempt) (result, error)
-	count atomic.Int32 // attempts so far
+	name string // for spans: the method, or the HTTP method
+	// key names the request so that equal ones have equal answers, "" when there is none; nil when the protocol has none.
+	key func() string
+	// static makes an answer out of text; nil when the protocol has none.
+	static func(status int, data []byte) (result, error)
+	send   func(ctx context.Context, a *attempt) (result, error)
+	count  atomic.Int32 // attempts so far
 }
 
 // next hands a call to the policies further in, and at last to the attempt.

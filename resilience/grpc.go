@@ -16,20 +16,24 @@ import (
 func (e *Edge) UnaryClientInterceptor() grpc.UnaryClientInterceptor {
 	return func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 		name := strings.TrimPrefix(method, "/")
-		res, err := e.do(ctx, &call{name: name, send: func(ctx context.Context, a *attempt) (result, error) {
-			own := reply
-			if e.shared {
-				own = ownReply(reply)
-			}
-			a.span.SetAttributes(semconv.RPCSystemNameGRPC, semconv.RPCMethod(name))
-			err := invoke(e.inject(ctx), method, req, own, cc, opts...)
-			code := CodeName(status.Code(err))
-			a.span.SetAttributes(semconv.RPCResponseStatusCode(code))
-			if err != nil {
-				a.errorType = code
-			}
-			return result{reply: own}, err
-		}})
+		res, err := e.do(ctx, &call{
+			name:   name,
+			key:    func() string { return messageKey(ctx, name, req) },
+			static: func(_ int, data []byte) (result, error) { return staticReply(reply, data) },
+			send: func(ctx context.Context, a *attempt) (result, error) {
+				own := reply
+				if e.shared {
+					own = ownReply(reply)
+				}
+				a.span.SetAttributes(semconv.RPCSystemNameGRPC, semconv.RPCMethod(name))
+				err := invoke(e.inject(ctx), method, req, own, cc, opts...)
+				code := CodeName(status.Code(err))
+				a.span.SetAttributes(semconv.RPCResponseStatusCode(code))
+				if err != nil {
+					a.errorType = code
+				}
+				return result{reply: own}, err
+			}})
 		if err != nil {
 			return err
 		}
@@ -55,6 +59,20 @@ func take(reply, won any) {
 		proto.Reset(to)
 		proto.Merge(to, from)
 	}
+}
+
+// messageKey names calls whose replies may stand for one another. Whose token it is matters to the reply.
+func messageKey(ctx context.Context, method string, req any) string {
+	message, ok := req.(proto.Message)
+	if !ok {
+		return ""
+	}
+	data, err := proto.MarshalOptions{Deterministic: true}.Marshal(message)
+	if err != nil {
+		return ""
+	}
+	out, _ := metadata.FromOutgoingContext(ctx)
+	return method + "\n" + strings.Join(out.Get("authorization"), ",") + "\n" + string(data)
 }
 
 // inject passes the trace and the baggage on.

@@ -34,7 +34,9 @@ func (rt *roundTripper) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	res, err := rt.edge.do(req.Context(), &call{
-		name: req.Method,
+		name:   req.Method,
+		key:    func() string { return requestKey(req) },
+		static: func(status int, data []byte) (result, error) { return staticResponse(req, status, data), nil },
 		send: func(ctx context.Context, a *attempt) (result, error) {
 			response, err := rt.send(ctx, a, req, body)
 			return result{response: response}, err
@@ -103,6 +105,14 @@ func (rt *roundTripper) send(ctx context.Context, a *attempt, original *http.Req
 	if response.StatusCode >= 400 {
 		a.errorType = strconv.Itoa(response.StatusCode)
 	}
-	response.Body = io.NopCloser(bytes.NewReader(data))
+	response.Body = newBody(data)
 	return response, nil
+}
+
+// requestKey names requests whose answers may stand for one another. Whose token it is matters to the answer.
+func requestKey(req *http.Request) string {
+	if req.Method != http.MethodGet {
+		return ""
+	}
+	return req.URL.String() + "\n" + req.Header.Get("Authorization") + "\n" + req.Header.Get("Accept")
 }

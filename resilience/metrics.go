@@ -42,13 +42,13 @@ func newEdgeMetrics(reg prometheus.Registerer) (*edgeMetrics, error) {
 }
 
 type policyMetrics struct {
-	rejections, retries, transitions, hedges *prometheus.CounterVec
-	state                                    *prometheus.GaugeVec
+	rejections, retries, transitions, hedges, fallbacks *prometheus.CounterVec
+	state                                               *prometheus.GaugeVec
 }
 
 func newPolicyMetrics(reg prometheus.Registerer) (*policyMetrics, error) {
 	m := &policyMetrics{}
-	var errs [5]error
+	var errs [6]error
 	m.rejections, errs[0] = register(reg, prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: names.PolicyRejections, Help: "Calls that a policy refused or cut off, by cause."}, []string{names.On, names.Policy, names.Cause}))
 	m.retries, errs[1] = register(reg, prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -60,6 +60,8 @@ func newPolicyMetrics(reg prometheus.Registerer) (*policyMetrics, error) {
 	m.state, errs[4] = register(reg, prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: names.PolicyState, Help: "State of a policy: a breaker 0 closed, 1 half-open, 2 open; of others the limit or the tokens left."},
 		[]string{names.On, names.Policy}))
+	m.fallbacks, errs[5] = register(reg, prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: names.PolicyFallbacks, Help: "Calls that a fallback answered, and those that it had no answer for."}, []string{names.On, names.Outcome}))
 	return m, errors.Join(errs[:]...)
 }
 

@@ -101,6 +101,17 @@ func (r *Rejection) Unwrap() error { return r.err }
 // Timeout tells whether time ran out, as net.Error has it.
 func (r *Rejection) Timeout() bool { return r.Class == TimedOut }
 
+// HTTPStatus is what a server answers when a policy of its door ended the request.
+func (r *Rejection) HTTPStatus() int {
+	switch {
+	case r.Class == TimedOut:
+		return http.StatusGatewayTimeout
+	case r.Cause == "rate":
+		return http.StatusTooManyRequests
+	}
+	return http.StatusServiceUnavailable
+}
+
 // GRPCStatus lets the rejection pass as a gRPC error.
 func (r *Rejection) GRPCStatus() *status.Status { return status.New(r.Code, r.Error()) }
 

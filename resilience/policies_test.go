@@ -328,7 +328,9 @@ func TestBreaker(t *testing.T) {
 			err := e.Do(t.Context(), func(context.Context) error { sent++; return answer })
 			return rejection(err)
 		}
-		state := func() float64 { return e.reg.value(t, names.PolicyState, names.On, "a->b", names.Policy, "circuit_breaker") }
+		state := func() float64 {
+			return e.reg.value(t, names.PolicyState, names.On, "a->b", names.Policy, "circuit_breaker")
+		}
 		calls := func(n int) {
 			for range n {
 				call()

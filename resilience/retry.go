@@ -22,7 +22,7 @@ func retryKind() Kind {
 		Sides: []string{OnEdge},
 		About: "Sends a call again when it failed, after a pause that grows: the n-th pause is backoff x factor^(n-1), at most max_backoff, " +
 			"of which a random part, up to jitter of it, is taken off. What policies further in rejected (breaker open, bulkhead full) is not sent again. " +
-			"The call must be safe to repeat.",
+			"With a budget it stops where retries would become a load of their own. The call must be safe to repeat.",
 		Main: "attempts",
 		Params: []parameter.Parameter{
 			{Name: "attempts", Type: parameter.Integer, Default: int64(3), Min: parameter.Bound(1), Max: parameter.Bound(100), About: "how often to send at most, the first time included"},
@@ -31,8 +31,11 @@ func retryKind() Kind {
 			{Name: "factor", Type: parameter.Number, Default: 2.0, Min: parameter.Bound(1), Max: parameter.Bound(10), About: "by how much each pause is longer than the one before"},
 			{Name: "jitter", Type: parameter.Ratio, Default: 1.0, About: "how much of each pause is random: 0 none of it, 1 all of it (full jitter)"},
 			{Name: "on", Type: parameter.Texts, About: "what is sent again: " + strings.Join(failures(), ", ") + "; all of them when left out"},
+			{Name: "budget", Type: parameter.Ratio, About: "how many retries each call earns, so that retries add at most this share of load; no bounds when left out"},
+			{Name: "budget_rate", Type: parameter.Rate, Default: 0.0, About: "retries that time earns beside, for edges with few calls"},
+			{Name: "budget_burst", Type: parameter.Integer, Default: int64(10), Min: parameter.Bound(1), About: "how many earned retries are kept for later"},
 		},
-		Example: "- {retry: {attempts: 3, backoff: 50ms, max_backoff: 1s}}",
+		Example: "- {retry: {attempts: 3, backoff: 50ms, max_backoff: 1s, budget: 10%}}",
 		check:   checkRetry,
 		edge: func(v parameter.Values, h *host) (layer, error) {
 			return newRetry(v, h).layer, nil
@@ -71,25 +74,32 @@ func checkRetry(v parameter.Values) []parameter.Problem {
 type retry struct {
 	executor failsafe.Executor[result]
 	again    [classes]bool
+	attempts int
+	budget   *budget            // nil: none
+	spent    prometheus.Counter // retries that the budget did not allow
 }
 
 func newRetry(v parameter.Values, h *host) *retry {
-	p := &retry{}
+	p := &retry{attempts: int(v.Int("attempts"))}
 	chosen := v.Texts("on")
 	for class := Succeeded; class < classes; class++ {
 		p.again[class] = class.Failure() && (len(chosen) == 0 || slices.Contains(chosen, class.String()))
 	}
 	pause := backoff{first: v.Duration("backoff"), most: v.Duration("max_backoff"), factor: v.Float("factor"), jitter: v.Float("jitter"), rand: h.rand}
-	p.executor = failsafe.With(p.policy(int(v.Int("attempts")), pause, h.metrics.retries.WithLabelValues(h.on)))
+	if v.Has("budget") {
+		p.budget = newBudget(v.Float("budget"), v.Float("budget_rate"), float64(v.Int("budget_burst")), h.metrics.state.WithLabelValues(h.on, h.policy))
+		p.spent = h.metrics.rejections.WithLabelValues(h.on, h.policy, "budget")
+	}
+	p.executor = failsafe.With(p.policy(pause, h.metrics.retries.WithLabelValues(h.on)))
 	return p
 }
 
-func (p *retry) policy(attempts int, pause backoff, retries prometheus.Counter) failsafe.Policy[result] {
+func (p *retry) policy(pause backoff, retries prometheus.Counter) failsafe.Policy[result] {
 	return retrypolicy.NewBuilder[result]().
-		WithMaxAttempts(attempts).
+		WithMaxAttempts(p.attempts).
 		ReturnLastFailure().
 		// Also covers what must not be sent again: a rejection by a policy further in is no failure.
-		HandleIf(func(r result, _ error) bool { return p.again[r.class] }).
+		HandleIf(func(r result, _ error) bool { return p.again[r.class] && !r.final }).
 		// A pause of our own, for failsafe-go's jitter cannot be seeded.
 		WithDelayFunc(func(e failsafe.ExecutionAttempt[result]) time.Duration { return pause.before(e.Retries() + 1) }).
 		OnRetry(func(failsafe.ExecutionEvent[result]) { retries.Inc() }).
@@ -100,11 +110,18 @@ func (p *retry) layer(inner next) next {
 	return func(ctx context.Context, c *call) (result, error) {
 		var last result
 		var lastErr error
+		sent := 0
+		p.budget.deposit()
 		res, err := p.executor.WithContext(ctx).GetWithExecution(func(failsafe.Execution[result]) (result, error) {
 			last, lastErr = inner(ctx, c)
+			if sent++; p.again[last.class] && sent < p.attempts && !p.budget.take() {
+				last.final = true
+				p.spent.Inc()
+			}
 			return last, lastErr
 		})
 		if res.class != unclassified {
+			res.final = false // a matter of this policy alone
 			return res, err
 		}
 		// The context ended, in an attempt or in a pause. What the last attempt
