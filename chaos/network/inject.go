@@ -131,13 +131,21 @@ func (i *Injector) injection(f chaos.Fault) *injection {
 	return i.injections[f.ID]
 }
 
-// baselines is how many answers the baseline is the median of; the first question, which
-// opens the connection, is not among them.
-const baselines = 3
+// The baseline is the median of up to three answers, after a first one that
+// opens the connection. A slow callee is asked less often: the fault is due.
+const (
+	baselines      = 3
+	baselineWithin = 50 * time.Millisecond
+)
 
 func (i *Injector) baseline(ctx context.Context, t *target) {
+	start := time.Now()
+	if _, err := t.askWithin(ctx, i.config.ProbeWithin); err != nil {
+		t.silent = true
+		return
+	}
 	var took []time.Duration
-	for range baselines + 1 {
+	for len(took) == 0 || len(took) < baselines && time.Since(start) < baselineWithin {
 		d, err := t.askWithin(ctx, i.config.ProbeWithin)
 		if err != nil {
 			t.silent = true
@@ -145,7 +153,6 @@ func (i *Injector) baseline(ctx context.Context, t *target) {
 		}
 		took = append(took, d)
 	}
-	took = took[1:]
 	slices.Sort(took)
 	t.before = took[len(took)/2]
 }

@@ -22,6 +22,7 @@ type finding struct {
 	felt           bool
 	before, during float64
 	detail         string
+	measure, unit  string // when they are not those of the kind
 }
 
 // Active implements chaos.Injector. During the fault it measures the fault's
@@ -58,11 +59,7 @@ func (i *Injector) during(ctx context.Context, f chaos.Fault, j *injection) (cha
 	var crossed int64
 	for n, t := range j.targets {
 		crossed += t.others(marks[n])
-		if probes[n] == nil {
-			findings[n] = counts(f, marks[n:n+1])
-		} else {
-			findings[n] = *probes[n]
-		}
+		findings[n] = judge(f, probes[n], counts(f, marks[n:n+1]))
 	}
 	least := pick(findings, func(a, b finding) bool {
 		return !a.felt && b.felt || a.felt == b.felt && a.during-a.before < b.during-b.before
@@ -75,6 +72,19 @@ func (i *Injector) during(ctx context.Context, f chaos.Fault, j *injection) (cha
 		least.detail = join(least.detail, "no call crossed so far")
 	}
 	return effect(f, least, len(findings)), nil
+}
+
+// judge puts together what a probe found, if it could ask, and what the proxy counted. A
+// delay has to be seen by both: on a busy machine a probe alone may be slow by chance.
+func judge(f chaos.Fault, probe *finding, counted finding) finding {
+	switch {
+	case probe == nil:
+		return counted
+	case f.Kind == chaos.Latency && probe.felt && !counted.felt:
+		probe.felt = false
+		probe.detail = fmt.Sprintf("but the proxy held chunks for %v ms only", counted.during)
+	}
+	return *probe
 }
 
 // byCounting tells the kinds that are measured by what the proxy did to calls of others.
@@ -110,7 +120,11 @@ func counts(f chaos.Fault, marks []mark) finding {
 	}
 	switch f.Kind {
 	case chaos.Latency:
-		return finding{felt: held >= share(feltShare, f.Params.Duration("delay")), during: ms(held), detail: fmt.Sprintf("the mean of %d chunks that the proxy held back", done.Hits)}
+		return finding{felt: held > 0 && held >= share(feltShare, f.Params.Duration("delay")), during: ms(held), measure: "time that chunks were held back", detail: fmt.Sprintf("the mean of %d chunks that the proxy held back", done.Hits)}
+	case chaos.Timeout:
+		return finding{felt: done.Hits > 0, during: float64(done.Hits), measure: "swallowed chunks", unit: "chunks", detail: "counted by the proxy"}
+	case chaos.ResetPeer:
+		return finding{detail: "the service speaks first or not at all, so no probe can see a reset; tell its probe what to send"}
 	case chaos.Bandwidth:
 		return finding{felt: held >= heldLeast, during: ms(held), detail: fmt.Sprintf("the mean of %d chunks that the proxy held back", done.Hits)}
 	}
@@ -122,7 +136,7 @@ func (i *Injector) probe(ctx context.Context, f chaos.Fault, t *target) *finding
 	switch {
 	case disables(f.Kind):
 		return i.probeDown(ctx, t)
-	case byCounting(f.Kind) || t.silent:
+	case byCounting(f.Kind) || t.silent || t.blind() && f.Params.Text("direction") == chaos.Upstream:
 		return nil
 	case f.Kind == chaos.Latency:
 		return i.probeLatency(ctx, f, t)
@@ -144,21 +158,28 @@ func (i *Injector) probeDown(ctx context.Context, t *target) *finding {
 	return &finding{detail: err.Error()}
 }
 
+// blind tells that a probe sends nothing: the callee speaks first. What befalls the way to the callee
+// does not show in how long its first word takes.
+func (t *target) blind() bool {
+	return t.edge.Probe.Protocol == "tcp" && t.edge.Probe.Send == ""
+}
+
 // probeLatency times one question over the connection that was open before
 // the fault. When the callee does not answer, what the proxy measured has to do.
 func (i *Injector) probeLatency(ctx context.Context, f chaos.Fault, t *target) *finding {
-	most := asked(f) + 2*f.Params.Duration("jitter")
+	asked := asked(f, t)
+	most := asked + 2*f.Params.Duration("jitter")
 	took, err := t.askWithin(ctx, t.before+3*most/2+i.config.ProbeWithin)
 	if err != nil {
 		return nil
 	}
-	return &finding{felt: took-t.before >= share(feltShare, asked(f)), before: ms(t.before), during: ms(took)}
+	return &finding{felt: took-t.before >= share(feltShare, asked), before: ms(t.before), during: ms(took)}
 }
 
-// asked is by how much a fault is to delay an answer.
-func asked(f chaos.Fault) time.Duration {
+// asked is by how much a fault is to delay the answer to a probe.
+func asked(f chaos.Fault, t *target) time.Duration {
 	delay := f.Params.Duration("delay")
-	if f.Params.Text("direction") == chaos.Both {
+	if f.Params.Text("direction") == chaos.Both && !t.blind() {
 		delay *= 2
 	}
 	return delay
@@ -224,7 +245,7 @@ func (i *Injector) remains(ctx context.Context, f chaos.Fault, t *target) findin
 	found := finding{before: ms(t.before), during: ms(through)}
 	tolerance := goneSlack
 	if f.Kind == chaos.Latency {
-		tolerance = max(tolerance, share(goneShare, asked(f)))
+		tolerance = max(tolerance, share(goneShare, asked(f, t)))
 	}
 	if err == nil && (f.Kind != chaos.Latency || through <= t.before+tolerance) {
 		return found
@@ -276,6 +297,12 @@ func (i *Injector) clean(ctx context.Context, f chaos.Fault, name string) error 
 // effect says in the words of the record what was found.
 func effect(f chaos.Fault, found finding, proxies int) chaos.Effect {
 	measure, unit := measures(f.Kind)
+	if found.measure != "" {
+		measure = found.measure
+	}
+	if found.unit != "" {
+		unit = found.unit
+	}
 	if proxies > 1 {
 		found.detail = join(fmt.Sprintf("of %d proxies", proxies), found.detail)
 	}

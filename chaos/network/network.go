@@ -6,11 +6,13 @@
 // during the fault, whatever a probe says; only for down and partition a refused probe is
 // enough, for there nothing can cross.
 //
-//	latency      a probe takes >= 70 % of the asked delay longer than before; where there is nothing
-//	             to ask (a tcp service that says nothing), the proxy held chunks that long, at the mean
+//	latency      a probe takes >= 70 % of the asked delay longer than before, and the proxy held chunks
+//	             that long, at the mean; the latter alone where a probe cannot tell (a tcp service
+//	             that says nothing, or speaks first while the way to it is slow)
 //	bandwidth    the proxy held chunks >= 1 ms, at the mean
 //	slow_close   the proxy delayed the closing of a connection
-//	timeout      a probe gets no answer in time, or its connection is closed without one
+//	timeout      a probe gets no answer in time, or its connection is closed without one; where a
+//	             probe cannot tell, the proxy swallowed a chunk
 //	reset_peer   a probe's connection is reset or closed before the answer
 //	slicer       the proxy cut a chunk
 //	limit_data   the proxy closed a connection that had used up its bytes

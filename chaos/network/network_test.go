@@ -553,6 +553,54 @@ func TestACalleeThatDoesNotAnswerIsJudgedByTheProxy(t *testing.T) {
 	}
 }
 
+// TestAServiceThatSpeaksFirst is about the likes of NATS: whatever befalls the way to
+// them, their first word comes at once.
+func TestAServiceThatSpeaksFirst(t *testing.T) {
+	tests := []struct {
+		kind, direction string
+		params          map[string]any
+		felt            bool
+		measure         string
+	}{
+		{chaos.Latency, "upstream", map[string]any{"delay": "60ms"}, true, "time that chunks were held back of a->b"},
+		{chaos.Latency, "downstream", map[string]any{"delay": "60ms"}, true, "probe latency of a->b"},
+		{chaos.Latency, "both", map[string]any{"delay": "60ms"}, true, "probe latency of a->b"},
+		{chaos.Timeout, "upstream", nil, true, "swallowed chunks of a->b"},
+		{chaos.Timeout, "downstream", nil, true, "unanswered probes of a->b"},
+		{chaos.ResetPeer, "upstream", nil, false, "probes cut off of a->b"},
+		{chaos.ResetPeer, "downstream", nil, true, "probes cut off of a->b"},
+	}
+	for _, test := range tests {
+		t.Run(test.kind+" "+test.direction, func(t *testing.T) {
+			b := newBench(t)
+			addr := serve(t, func(conn net.Conn) {
+				_, _ = io.WriteString(conn, "INFO\n")
+				_, _ = io.Copy(conn, conn)
+			})
+			proxies, err := b.CreateProxies(t.Context(), []Spec{{Edge: edgeAB, Replica: 1, Upstream: addr, Probe: Probe{Protocol: "tcp"}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			b.load("tcp", proxies[0].Addr)
+			f := fault(t, test.kind, test.params)
+			f.Params["direction"] = test.direction
+			if err := b.Inject(t.Context(), f); err != nil {
+				t.Fatal(err)
+			}
+			if test.felt {
+				if effect := b.felt(f); effect.Measure != test.measure {
+					t.Errorf("the effect is %+v", effect)
+				}
+				return
+			}
+			effect, err := b.Active(t.Context(), f)
+			if err != nil || effect.Felt || effect.Measure != test.measure || !strings.Contains(effect.Detail, "tell its probe what to send") {
+				t.Errorf("the effect is %+v, %v", effect, err)
+			}
+		})
+	}
+}
+
 func TestWhatIsNotThereIsRefused(t *testing.T) {
 	b := newBench(t)
 	if err := b.Check(fault(t, chaos.Down, nil)); err != nil {
