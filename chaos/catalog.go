@@ -62,7 +62,7 @@ type Kind struct {
 // Catalog returns every kind of fault, by family, in the order in which they are to be
 // shown. The caller may keep and change what it gets.
 func Catalog() []Kind {
-	return slices.Concat(networkKinds(), processKinds(), loadKinds())
+	return slices.Concat(slowingKinds(), losingKinds(), cuttingKinds(), processKinds(), loadKinds())
 }
 
 // Find returns the kind of the given name, and whether there is one.
@@ -79,7 +79,8 @@ func Find(name string) (Kind, bool) {
 // long; more is a typing error.
 const longest = 300
 
-func networkKinds() []Kind {
+// slowingKinds are faults of an edge on which everything still arrives.
+func slowingKinds() []Kind {
 	return []Kind{
 		{
 			Name: Latency, Family: FamilyNetwork, Target: TargetEdge,
@@ -118,6 +119,12 @@ func networkKinds() []Kind {
 			Felt:    "The proxy delayed the closing of a connection.",
 			Undo:    "The delay is lifted; closings being held back happen at once.",
 		},
+	}
+}
+
+// losingKinds are faults of an edge on which bytes or connections are lost, or cut up.
+func losingKinds() []Kind {
+	return []Kind{
 		{
 			Name: Timeout, Family: FamilyNetwork, Target: TargetEdge,
 			About: "Swallows what crosses the edge: a black hole. With after, the connection is closed when nothing was sent for that long.",
@@ -168,6 +175,12 @@ func networkKinds() []Kind {
 			Felt:    "The proxy closed a connection that had used up its bytes.",
 			Undo:    "New connections carry any amount. Connections that are open live on.",
 		},
+	}
+}
+
+// cuttingKinds are faults that take edges down.
+func cuttingKinds() []Kind {
+	return []Kind{
 		{
 			Name: Down, Family: FamilyNetwork, Target: TargetEdge,
 			About:   "Takes the edge down: connections are cut, new ones refused.",

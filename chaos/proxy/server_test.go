@@ -546,76 +546,88 @@ func numbers(from, n int) []byte {
 	return out
 }
 
+// takes checks how long the echo of some bytes takes.
+func takes(bytes int, least, most time.Duration) func(*testing.T, *net.TCPConn) {
+	return func(t *testing.T, conn *net.TCPConn) {
+		if took := ask(t, conn, strings.Repeat("x", bytes)); took < least || took > most {
+			t.Errorf("the echo took %s, want %s to %s", took, least, most)
+		}
+	}
+}
+
+// closes checks that the connection is closed after a word, without an answer.
+func closes(t *testing.T, conn *net.TCPConn) {
+	if _, err := conn.Write([]byte("ping")); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := io.ReadAll(conn); len(got) > 0 || err != nil {
+		t.Errorf("got %q, %v", got, err)
+	}
+}
+
+// lingers checks that the other side learns of the end only later.
+func lingers(least time.Duration) func(*testing.T, *net.TCPConn) {
+	return func(t *testing.T, conn *net.TCPConn) {
+		ask(t, conn, "ping")
+		start := time.Now()
+		if err := conn.CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadAll(conn); err != nil || time.Since(start) < least {
+			t.Errorf("the end came after %s, %v", time.Since(start), err)
+		}
+	}
+}
+
+// swallows checks that what is said gets no answer, and the connection stays.
+func swallows(t *testing.T, conn *net.TCPConn) {
+	if _, err := conn.Write([]byte("ping")); err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.SetReadDeadline(time.Now().Add(300 * time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	var timeout net.Error
+	if _, err := conn.Read(make([]byte, 1)); !errors.As(err, &timeout) || !timeout.Timeout() {
+		t.Errorf("reading gave %v", err)
+	}
+}
+
+// closesAt checks that a connection carries so many bytes and no more.
+func closesAt(bytes int) func(*testing.T, *net.TCPConn) {
+	return func(t *testing.T, conn *net.TCPConn) {
+		if _, err := conn.Write(make([]byte, bytes+500)); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := io.ReadAll(conn); len(got) != bytes || err != nil {
+			t.Errorf("got %d bytes, %v", len(got), err)
+		}
+	}
+}
+
 func TestToxicsDoWhatTheySay(t *testing.T) {
 	tests := []struct {
 		name, toxic string
-		check       func(t *testing.T, l *lab, address string)
+		check       func(*testing.T, *net.TCPConn)
 	}{
-		{"latency", `{"type":"latency","attributes":{"latency":200}}`, func(t *testing.T, l *lab, address string) {
-			if took := ask(t, dial(t, address), "ping"); took < 200*time.Millisecond || took > 2*time.Second {
-				t.Errorf("the echo took %s", took)
-			}
-		}},
-		{"latency upstream", `{"type":"latency","stream":"upstream","attributes":{"latency":200}}`, func(t *testing.T, l *lab, address string) {
-			if took := ask(t, dial(t, address), "ping"); took < 200*time.Millisecond || took > 2*time.Second {
-				t.Errorf("the echo took %s", took)
-			}
-		}},
-		{"bandwidth", `{"type":"bandwidth","attributes":{"rate":100}}`, func(t *testing.T, l *lab, address string) {
-			if took := ask(t, dial(t, address), strings.Repeat("x", 50_000)); took < 450*time.Millisecond || took > 3*time.Second {
-				t.Errorf("50 KB at 100 KB/s took %s", took)
-			}
-		}},
-		{"slicer", `{"type":"slicer","attributes":{"average_size":10,"size_variation":9,"delay":1000}}`, func(t *testing.T, l *lab, address string) {
-			if took := ask(t, dial(t, address), strings.Repeat("x", 1000)); took < 50*time.Millisecond {
-				t.Errorf("100 slices, 1 ms apart, took %s", took)
-			}
-		}},
-		{"timeout as a black hole", `{"type":"timeout","attributes":{"timeout":0}}`, func(t *testing.T, l *lab, address string) {
-			conn := dial(t, address)
-			_, _ = conn.Write([]byte("ping"))
-			_ = conn.SetReadDeadline(time.Now().Add(300 * time.Millisecond))
-			var timeout net.Error
-			if _, err := conn.Read(make([]byte, 1)); !errors.As(err, &timeout) || !timeout.Timeout() {
-				t.Errorf("reading gave %v", err)
-			}
-		}},
-		{"timeout that closes", `{"type":"timeout","attributes":{"timeout":100}}`, func(t *testing.T, l *lab, address string) {
-			conn := dial(t, address)
-			_, _ = conn.Write([]byte("ping"))
-			if _, err := conn.Read(make([]byte, 1)); err != io.EOF {
-				t.Errorf("reading gave %v", err)
-			}
-		}},
-		{"limit_data", `{"type":"limit_data","attributes":{"bytes":1500}}`, func(t *testing.T, l *lab, address string) {
-			conn := dial(t, address)
-			ask(t, conn, strings.Repeat("x", 1000))
-			_, _ = conn.Write([]byte(strings.Repeat("x", 1000)))
-			if got, err := io.ReadAll(conn); len(got) != 500 || err != nil {
-				t.Errorf("got another %d bytes, %v", len(got), err)
-			}
-		}},
-		{"slow_close", `{"type":"slow_close","stream":"upstream","attributes":{"delay":300}}`, func(t *testing.T, l *lab, address string) {
-			conn := dial(t, address)
-			ask(t, conn, "ping")
-			start := time.Now()
-			_ = conn.CloseWrite()
-			if _, err := conn.Read(make([]byte, 1)); err == nil || time.Since(start) < 300*time.Millisecond {
-				t.Errorf("the end came after %s, %v", time.Since(start), err)
-			}
-		}},
+		{"latency", `{"type":"latency","attributes":{"latency":200}}`, takes(4, 200*time.Millisecond, 2*time.Second)},
+		{"latency upstream", `{"type":"latency","stream":"upstream","attributes":{"latency":200,"jitter":50}}`, takes(4, 150*time.Millisecond, 2*time.Second)},
+		{"bandwidth", `{"type":"bandwidth","attributes":{"rate":100}}`, takes(50_000, 450*time.Millisecond, 3*time.Second)},
+		{"slicer", `{"type":"slicer","attributes":{"average_size":10,"size_variation":9,"delay":1000}}`, takes(1000, 50*time.Millisecond, 5*time.Second)},
+		{"timeout as a black hole", `{"type":"timeout","attributes":{"timeout":0}}`, swallows},
+		{"timeout that closes", `{"type":"timeout","stream":"downstream","attributes":{"timeout":100}}`, closes},
+		{"limit_data", `{"type":"limit_data","attributes":{"bytes":1500}}`, closesAt(1500)},
+		{"slow_close", `{"type":"slow_close","stream":"upstream","attributes":{"delay":300}}`, lingers(300 * time.Millisecond)},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			l := newLab(t, Config{})
 			address := l.proxy("a->b#1", serve(t, echo))
 			l.toxic("a-%3Eb%231", test.toxic)
-			test.check(t, l, address)
+			test.check(t, dial(t, address))
 			eventually(t, "the toxic counted what it did", func() bool { return l.traffic("a->b#1").Toxics[0].Hits > 0 })
 			l.do("POST", "/reset", "", nil)
-			if took := ask(t, dial(t, address), "ping"); took > time.Second {
-				t.Errorf("after a reset the echo takes %s", took)
-			}
+			takes(4, 0, time.Second)(t, dial(t, address))
 		})
 	}
 }
