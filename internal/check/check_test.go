@@ -154,6 +154,10 @@ func TestDoubtsVoidTheRun(t *testing.T) {
 		want   []string
 	}{
 		{"aborted", func(r *record.Run) { r.Meta.Outcome, r.Meta.Reason = record.Aborted, "lag() > 50ms" }, []string{"the run was aborted: lag() > 50ms"}},
+		{"aborted before the fault", func(r *record.Run) { r.Meta.Outcome, r.Events = record.Aborted, nil }, []string{"the run was aborted"}},
+		{"interrupted, and not felt", func(r *record.Run) {
+			r.Meta.Outcome, r.Events = record.Interrupted, []record.Event{fault("not felt", nil), fault("not recovered", nil)}
+		}, []string{"the run was interrupted", "the fault slow was not felt"}},
 		{"broken", func(r *record.Run) { r.Meta.Outcome = record.Broken }, []string{"the run was broken"}},
 		{"unsaid", func(r *record.Run) { r.Meta.Outcome = "" }, []string{"the run does not say how it ended"}},
 		{"never began", func(r *record.Run) { r.Meta.Load, r.Meta.Outcome = time.Time{}, record.Interrupted }, []string{"the run was interrupted", "the load never started"}},

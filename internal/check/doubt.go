@@ -31,12 +31,7 @@ func doubts(run *record.Run, set *measure.Set, lag measure.Value) []string {
 		got, allowed := figure.Seconds.Apart(lag.Number, limit.Seconds())
 		out = append(out, fmt.Sprintf("the load generator lagged: p99 of sent - due was %s, and at most %s is allowed", got, allowed))
 	}
-	for _, w := range run.Plan.Faults {
-		if why := faultDoubt(w, run.Events); why != "" {
-			out = append(out, why)
-		}
-	}
-	return out
+	return append(out, faultDoubts(run)...)
 }
 
 func ending(meta record.Meta) string {
@@ -115,16 +110,30 @@ const (
 	notRecovered = "not recovered"
 )
 
-// faultDoubt says what is not proved of a fault: that it was felt, and that it
-// was gone afterwards. Of several events of one sort the last counts. A fault of the load is part of
-// the load, which is proved by what was due.
-func faultDoubt(w plan.Window, events []record.Event) string {
-	if w.Load != "" {
-		return ""
+// faultDoubts says what is not proved of the faults. A fault of the load is
+// part of the load, which is proved by what was due. Of a run that was cut short, proof
+// that is missing says nothing new.
+func faultDoubts(run *record.Run) []string {
+	var out []string
+	for _, w := range run.Plan.Faults {
+		if w.Load != "" {
+			continue
+		}
+		why, missing := faultDoubt(w.ID, run.Events)
+		if why != "" && (!missing || run.Meta.Outcome == record.Completed) {
+			out = append(out, why)
+		}
 	}
+	return out
+}
+
+// faultDoubt says what is not proved of a fault: that it was felt, and that it
+// was gone afterwards; and whether the proof is missing rather than against it. A fault
+// that was felt once was felt; whether it was gone, the last event says.
+func faultDoubt(id string, events []record.Event) (why string, missing bool) {
 	var effect, end record.Event
 	for _, e := range events {
-		if e.Kind != record.EventFault || e.Name != w.ID {
+		if e.Kind != record.EventFault || e.Name != id {
 			continue
 		}
 		switch e.Text {
@@ -140,15 +149,15 @@ func faultDoubt(w plan.Window, events []record.Event) string {
 	}
 	switch {
 	case effect.Text == notFelt:
-		return fmt.Sprintf("the fault %s was not felt%s", w.ID, proof(effect))
-	case effect.Text == "":
-		return fmt.Sprintf("nothing shows that the fault %s was felt", w.ID)
+		return fmt.Sprintf("the fault %s was not felt%s", id, proof(effect)), false
 	case end.Text == notRecovered:
-		return fmt.Sprintf("the fault %s was not gone after its end%s", w.ID, proof(end))
+		return fmt.Sprintf("the fault %s was not gone after its end%s", id, proof(end)), false
+	case effect.Text == "":
+		return fmt.Sprintf("nothing shows that the fault %s was felt", id), true
 	case end.Text == "":
-		return fmt.Sprintf("nothing shows that the fault %s was gone after its end", w.ID)
+		return fmt.Sprintf("nothing shows that the fault %s was gone after its end", id), true
 	}
-	return ""
+	return "", false
 }
 
 // proof words an effect: what was measured, before and during.

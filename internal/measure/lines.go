@@ -107,11 +107,13 @@ func (s *Set) lines(ctx context.Context, expr string, line func([]Point) Line, j
 	return out, nil
 }
 
-// offsets rounds to the millisecond, the clock of recorded series.
+// offsets undoes that recorded series know whole milliseconds only, rounded
+// down, so that the first point is at 0 and not a little before.
 func (s *Set) offsets(points []telemetry.Point) []Point {
 	out := make([]Point, len(points))
 	for i, p := range points {
-		out[i] = Point{At: p.Time.Sub(s.run.Meta.Load).Round(time.Millisecond), Value: p.Value}
+		at := p.Time.Sub(s.run.Meta.Load) + time.Millisecond - 1
+		out[i] = Point{At: at.Truncate(time.Millisecond), Value: p.Value}
 	}
 	return out
 }
