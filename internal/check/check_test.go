@@ -378,7 +378,9 @@ func TestAborts(t *testing.T) {
 
 func TestOneOfSeveralAbortsIsEnough(t *testing.T) {
 	aborts := check.NewAborts(&plan.Plan{Abort: []plan.Abort{{That: "lag() > 50ms"}, {That: "goodput(browse) < 10%"}}})
-	why := aborts.Step(0, func(c *grammar.Comparison) measure.Value { return measure.Value{Number: 0.01, Unit: c.Measure.Unit, Known: true} })
+	why := aborts.Step(0, func(c *grammar.Comparison) measure.Value {
+		return measure.Value{Number: 0.01, Unit: c.Measure.Unit, Known: true}
+	})
 	if !strings.HasPrefix(why, "goodput(browse) < 10%") {
 		t.Errorf("got %q", why)
 	}
