@@ -62,6 +62,7 @@ func attributes(f chaos.Fault) map[string]any {
 
 // injection is a fault that was injected, or half.
 type injection struct {
+	fault   chaos.Fault
 	targets []*target
 
 	mu        sync.Mutex
@@ -95,7 +96,7 @@ func (i *Injector) Inject(ctx context.Context, f chaos.Fault) error {
 	if err != nil {
 		return err
 	}
-	j := &injection{}
+	j := &injection{fault: f}
 	for _, e := range edges {
 		prober, err := newProber(e.Probe, e.Addr, &e.sent)
 		if err != nil {

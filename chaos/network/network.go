@@ -244,6 +244,9 @@ func (i *Injector) Traffic(ctx context.Context) ([]proxy.Traffic, error) {
 // hangs for longer than ttl, the proxy process lifts all faults by itself. It
 // returns an error when the proxy process could not be reached for a whole ttl.
 func (i *Injector) KeepLease(ctx context.Context, ttl time.Duration) error {
+	if ttl <= 0 {
+		return fmt.Errorf("keeping the lease on faults: ttl %s is not positive", ttl)
+	}
 	ticker := time.NewTicker(ttl / 3)
 	defer ticker.Stop()
 	reached, lapsed := time.Now(), -1
@@ -256,7 +259,7 @@ func (i *Injector) KeepLease(ctx context.Context, ttl time.Duration) error {
 			return fmt.Errorf("renewing the lease on faults: %w", err)
 		case err == nil:
 			if lapsed >= 0 && now > lapsed {
-				i.note(chaos.Fault{}, "the lease on faults lapsed: the proxy lifted them all")
+				i.lapsed()
 			}
 			reached, lapsed = time.Now(), now
 		}
@@ -265,6 +268,22 @@ func (i *Injector) KeepLease(ctx context.Context, ttl time.Duration) error {
 			return nil
 		case <-ticker.C:
 		}
+	}
+}
+
+// lapsed notes that the proxy lifted every fault: for each that acted, or once when none did.
+func (i *Injector) lapsed() {
+	acting := []chaos.Fault{}
+	i.mu.Lock()
+	for _, j := range i.injections {
+		acting = append(acting, j.fault)
+	}
+	i.mu.Unlock()
+	if len(acting) == 0 {
+		acting = append(acting, chaos.Fault{})
+	}
+	for _, f := range acting {
+		i.note(f, "the lease on faults lapsed, as the lab stood still: the proxy lifted the fault before its end")
 	}
 }
 

@@ -652,7 +652,34 @@ func TestRecoverCanBeCalledAtAnyTime(t *testing.T) {
 	}
 }
 
-func TestTheLeaseIsKeptAndItsLapseNoted(t *testing.T) {
+func TestALapsedLeaseIsNotedForEveryFault(t *testing.T) {
+	var renewals atomic.Int64
+	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(w, `{"held":true,"lapsed":%d}`, min(1, renewals.Add(1)/3)) // once, between the second and the third
+	}))
+	defer api.Close()
+	i := New(Config{API: api.URL})
+	defer i.Close()
+	i.keep(chaos.Fault{ID: "slow"}, &injection{fault: chaos.Fault{ID: "slow"}})
+	notes := make(chan string, 10)
+	i.Notify(func(f chaos.Fault, note string) { notes <- f.ID + ": " + note })
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- i.KeepLease(ctx, 30*time.Millisecond) }()
+	if note := <-notes; !strings.HasPrefix(note, "slow: the lease on faults lapsed") {
+		t.Errorf("the note is %s", note)
+	}
+	eventually(t, "it is renewed again", func() bool { return renewals.Load() > 6 })
+	cancel()
+	if err := <-ended; err != nil || len(notes) != 0 {
+		t.Errorf("it ended with %v, and %d more notes", err, len(notes))
+	}
+	if err := i.KeepLease(t.Context(), 0); err == nil {
+		t.Error("a lease of no time was kept")
+	}
+}
+
+func TestTheLeaseIsKept(t *testing.T) {
 	b := newBench(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
