@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -57,8 +58,13 @@ func price(cents int64, finish int) int64 {
 	return (dearer+50)/100*100 - 10
 }
 
-// assortment is what the shop sells.
+// assortment is what the shop sells. The order gives the ids their categories.
 func assortment() []line {
+	return slices.Concat(forTheRoom(), forTheTable(), forWorkAndGarden(), forLeisure())
+}
+
+// forTheRoom is lighting and furniture.
+func forTheRoom() []line {
 	return []line{
 		{"lighting", [5]string{"Matt White", "Black Steel", "Brushed Brass", "Smoked Glass", "Alabaster"}, [10]good{
 			{"Desk Lamp", 3900, "Turns and tilts, with a dimmer in the foot"},
@@ -84,6 +90,12 @@ func assortment() []line {
 			{"Wall Shelf", 3900, "Hangs on two hidden brackets"},
 			{"Shoe Rack", 5400, "Room for twelve pairs"},
 		}},
+	}
+}
+
+// forTheTable is what one cooks in and eats from, and the cloth below.
+func forTheTable() []line {
+	return []line{
 		{"kitchen", [5]string{"Enamel", "Stainless", "Cast-Iron", "Copper", "Hammered"}, [10]good{
 			{"Saucepan", 3900, "Pours left and right"},
 			{"Frying Pan", 4400, "Goes from the stove into the oven"},
@@ -120,6 +132,12 @@ func assortment() []line {
 			{"Blanket", 7900, "Warm without weight"},
 			{"Seat Pad", 1600, "Ties to the chair"},
 		}},
+	}
+}
+
+// forWorkAndGarden is for the desk and the flower bed.
+func forWorkAndGarden() []line {
+	return []line{
 		{"office", [5]string{"Grey", "Forest Green", "Navy", "Terracotta", "Black Edition"}, [10]good{
 			{"Notebook", 1200, "192 pages that lie flat"},
 			{"Fountain Pen", 3900, "Writes at the first touch"},
@@ -144,6 +162,12 @@ func assortment() []line {
 			{"Plant Table", 9900, "At the height of a hip"},
 			{"Rain Gauge", 1900, "Up to 40 millimetres"},
 		}},
+	}
+}
+
+// forLeisure is for being out, playing and listening.
+func forLeisure() []line {
+	return []line{
 		{"outdoors", [5]string{"Trail", "Alpine", "Coast", "Polar", "Expedition"}, [10]good{
 			{"Backpack", 8900, "28 litres and a pocket that one finds"},
 			{"Rain Jacket", 12900, "Packs into its own hood"},
