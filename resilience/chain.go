@@ -90,7 +90,7 @@ func (p place) build(chain Chain, make func(Kind, parameter.Values, *host) (laye
 			errs = append(errs, fmt.Errorf("%s: policy %d: %q cannot stand %s", p.on, i+1, spec.Kind, standing(p.side)))
 			continue
 		}
-		h := &host{on: p.on, policy: spec.Kind, metrics: p.metrics, rand: seeded(p.seed, fmt.Sprint(p.on, i, spec.Kind)), log: p.log}
+		h := &host{on: p.on, policy: spec.Kind, metrics: p.metrics, rand: Seeded(p.seed, fmt.Sprint(p.on, i, spec.Kind)), log: p.log}
 		l, err := make(kind, spec.Params, h)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: policy %d: %s: %w", p.on, i+1, spec.Kind, err))
@@ -103,8 +103,9 @@ func (p place) build(chain Chain, make func(Kind, parameter.Values, *host) (laye
 	return layers, errors.Join(errs...)
 }
 
-// seeded returns a source of randomness of its own for each purpose.
-func seeded(seed uint64, purpose string) *rand.Rand {
+// Seeded returns randomness of its own for each purpose, repeatable by the seed
+// and safe for concurrent use.
+func Seeded(seed uint64, purpose string) *rand.Rand {
 	hash := fnv.New64a()
 	_, _ = hash.Write([]byte(purpose)) // never fails
 	return rand.New(&lockedSource{source: rand.NewPCG(seed, hash.Sum64())})

@@ -129,7 +129,7 @@ func (e *Edge) do(ctx context.Context, c *call) (result, error) {
 		res.class = classify(ctx, res.response, err)
 	}
 	e.calls[res.class].Inc()
-	observe(ctx, e.duration, time.Since(began).Seconds())
+	Observe(ctx, e.duration, time.Since(began).Seconds())
 	e.explain(ctx, err)
 	return res, err
 }
@@ -184,7 +184,7 @@ func (e *Edge) attempt(ctx context.Context, c *call) (result, error) {
 	elapsed := time.Since(began).Seconds()
 	res.class = classify(attempting, res.response, err)
 	e.attempts[res.class].Inc()
-	observe(attempting, e.observer(a.replica), elapsed)
+	Observe(attempting, e.observer(a.replica), elapsed)
 	if c.name != "" {
 		a.end(res.class, err)
 	}

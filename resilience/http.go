@@ -18,6 +18,9 @@ import (
 // read to their end within the attempt, so timeouts bound the whole answer and
 // durations mean what they say; bodies of requests are kept to be sent again. Streams and upgrades are not
 // for it.
+//
+// One thing stays hidden: net/http itself sends a request without a body again when the kept
+// connection that it chose turns out to be closed by the server. That counts as one attempt.
 func (e *Edge) RoundTripper(base http.RoundTripper) http.RoundTripper {
 	return &roundTripper{edge: e, base: base}
 }

@@ -83,8 +83,8 @@ func register[C prometheus.Collector](reg prometheus.Registerer, collector C) (C
 	return collector, nil
 }
 
-// observe records a duration in seconds, with the trace as its exemplar when it is sampled.
-func observe(ctx context.Context, histogram prometheus.Observer, seconds float64) {
+// Observe records a duration in seconds, with the trace of ctx as its exemplar when it is sampled.
+func Observe(ctx context.Context, histogram prometheus.Observer, seconds float64) {
 	span := trace.SpanContextFromContext(ctx)
 	if exemplary, ok := histogram.(prometheus.ExemplarObserver); ok && span.IsSampled() {
 		exemplary.ObserveWithExemplar(seconds, prometheus.Labels{"trace_id": span.TraceID().String()})

@@ -199,7 +199,7 @@ func TestRetryPauses(t *testing.T) {
 
 func TestBackoffJitter(t *testing.T) {
 	draw := func(seed uint64, jitter float64) []time.Duration {
-		b := backoff{first: 100 * time.Millisecond, most: time.Second, factor: 2, jitter: jitter, rand: seeded(seed, "a")}
+		b := backoff{first: 100 * time.Millisecond, most: time.Second, factor: 2, jitter: jitter, rand: Seeded(seed, "a")}
 		var out []time.Duration
 		for range 1000 {
 			out = append(out, b.before(1))
@@ -219,7 +219,7 @@ func TestBackoffJitter(t *testing.T) {
 	if !slices.Equal(draw(7, 1), draw(7, 1)) || slices.Equal(draw(7, 1), draw(8, 1)) {
 		t.Error("the seed does not decide")
 	}
-	b := backoff{first: time.Second, most: time.Minute, factor: 10, rand: seeded(1, "")}
+	b := backoff{first: time.Second, most: time.Minute, factor: 10, rand: Seeded(1, "")}
 	if d := b.before(400); d != time.Minute { // factor^n is infinite then
 		t.Errorf("the 400th pause is %s", d)
 	}

@@ -57,7 +57,7 @@ func newRuntime(svc Service, env Env, s settings, telemetry *observability.Telem
 // Rand returns randomness for the service's own use, repeatable by SEED and
 // different for each service and replica. It is safe for concurrent use.
 func (rt *Runtime) Rand() *rand.Rand {
-	return newRand(rt.settings.seed+uint64(rt.settings.replica), "service "+rt.Name)
+	return resilience.Seeded(rt.settings.seed+uint64(rt.settings.replica), "service "+rt.Name)
 }
 
 // Edge returns the caller's side of the edge to a callee, for protocols of the service's own.

@@ -79,7 +79,7 @@ func NewDoor(cfg DoorConfig) (*Door, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Door{capacity: cfg.Capacity, policies: policies, metrics: metrics, rand: newRand(cfg.Seed, "door of "+cfg.Service)}, nil
+	return &Door{capacity: cfg.Capacity, policies: policies, metrics: metrics, rand: resilience.Seeded(cfg.Seed, "door of "+cfg.Service)}, nil
 }
 
 // visit is one request's way through the door.
@@ -133,12 +133,12 @@ func (d *Door) visit(ctx context.Context, v *visit, work func(context.Context) e
 		}
 		return err
 	}
-	d.metrics.observe(v.caller, d.metrics.wait, v.waited)
+	resilience.Observe(v.caller, d.metrics.wait, v.waited.Seconds())
 	began = time.Now()
 	defer func() {
 		d.release()
 		v.held = time.Since(began)
-		d.metrics.observe(v.caller, d.metrics.serviceTime, v.held)
+		resilience.Observe(v.caller, d.metrics.serviceTime, v.held.Seconds())
 		v.outcome = served
 		if v.caller.Err() != nil {
 			v.outcome = abandoned
@@ -275,8 +275,4 @@ func newDoorMetrics(reg prometheus.Registerer, capacity Capacity) (*doorMetrics,
 		errs = append(errs, reg.Register(c))
 	}
 	return m, errors.Join(errs...)
-}
-
-func (m *doorMetrics) observe(ctx context.Context, h prometheus.Observer, d time.Duration) {
-	observe(ctx, h, d.Seconds())
 }

@@ -270,7 +270,7 @@ func TestDoorIsAnMMcQueue(t *testing.T) {
 	var took []time.Duration
 	synctest.Test(t, func(t *testing.T) {
 		d := newTestDoor(t, `{"workers": 3, "queue": 1000000, "service_time": {"exponential": "10ms"}}`, "")
-		arrivals := newRand(1, "arrivals")
+		arrivals := resilience.Seeded(1, "arrivals")
 		var wait sync.WaitGroup
 		var mu sync.Mutex
 		for range requests {
@@ -321,7 +321,7 @@ func TestDistributions(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		random := newRand(1, text)
+		random := resilience.Seeded(1, text)
 		out := make([]float64, n)
 		for i := range out {
 			out[i] = c.ServiceTime.draw(random).Seconds() * 1000
@@ -351,7 +351,7 @@ func TestDistributions(t *testing.T) {
 		t.Error("the seed does not decide")
 	}
 	var none *Distribution
-	if none.draw(newRand(1, "")) != 0 {
+	if none.draw(resilience.Seeded(1, "")) != 0 {
 		t.Error("no distribution takes time")
 	}
 }
@@ -385,7 +385,7 @@ func FuzzParseCapacity(f *testing.F) {
 	for _, seed := range []string{`{"workers":16,"queue":64,"service_time":{"lognormal":{"median":"4ms","p99":"20ms"}}}`, `{"service_time":{"exponential":"1h"}}`, `{"service_time":null}`, `{}`} {
 		f.Add([]byte(seed))
 	}
-	random := newRand(1, "fuzz")
+	random := resilience.Seeded(1, "fuzz")
 	f.Fuzz(func(t *testing.T, data []byte) {
 		c, err := ParseCapacity(data)
 		if err == nil && c.ServiceTime.draw(random) < 0 {

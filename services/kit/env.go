@@ -11,7 +11,7 @@ import (
 	"github.com/faultline-lab/faultline/resilience"
 )
 
-// Env is the environment that a service runs in. docs/architecture.md lists
+// Env is the environment that a service runs in. The doc of the package lists
 // what the kit reads from it.
 type Env map[string]string
 

@@ -65,10 +65,11 @@ func (s *grpcServer) unary(ctx context.Context, req any, info *grpc.UnaryServerI
 	span.SetAttributes(marks(ctx)...)
 	reply, err := s.serve(ctx, req, handle)
 	code := codeOf(err)
-	observe(ctx, s.duration.WithLabelValues(name, resilience.CodeName(code)), time.Since(began).Seconds())
+	resilience.Observe(ctx, s.duration.WithLabelValues(name, resilience.CodeName(code)), time.Since(began).Seconds())
 	span.SetAttributes(semconv.RPCResponseStatusCode(resilience.CodeName(code)))
 	if serverFault(code) {
 		span.SetStatus(otelcodes.Error, err.Error())
+		s.rt.Log.InfoContext(ctx, "call failed", "method", name, "code", resilience.CodeName(code), "error", err)
 	}
 	return reply, err
 }

@@ -62,13 +62,14 @@ func (s *httpServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if recorder.status == 0 {
 		recorder.status = http.StatusOK // what net/http sends when the handler wrote nothing
 	}
-	observe(ctx, s.duration.WithLabelValues(method(r.Method), route, strconv.Itoa(recorder.status)), time.Since(began).Seconds())
+	resilience.Observe(ctx, s.duration.WithLabelValues(method(r.Method), route, strconv.Itoa(recorder.status)), time.Since(began).Seconds())
 	if route != "" {
 		span.SetName(r.Method + " " + route)
 	}
 	span.SetAttributes(semconv.HTTPRoute(route), semconv.HTTPResponseStatusCode(recorder.status))
 	if recorder.status >= 500 {
 		span.SetStatus(codes.Error, "")
+		s.rt.Log.InfoContext(ctx, "request failed", "method", r.Method, "route", route, "status", recorder.status)
 	}
 }
 

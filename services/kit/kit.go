@@ -7,6 +7,19 @@
 //	caller --> server span, metrics --> door --> handler --> edge ------------> callee
 //	                                    policies, queue, workers
 //
+// What the kit reads from the environment; a service may read more:
+//
+//	PORT, ADMIN_PORT         the ports; 0 or nothing takes any free one
+//	HOST, ADMIN_HOST         the addresses to listen on, 127.0.0.1 unless set
+//	<CALLEE>_ADDR            host:port of each replica of a callee, comma-separated; BROKER_ADDR too
+//	CAPACITY                 the door, as JSON, see Capacity; no limits unless set
+//	RESILIENCE_POLICIES      policies of its edges and its door, as JSON, see package resilience
+//	DATA_DIR                 the folder of its SQLite file; in memory when it is :memory: or not set
+//	DATABASE_URL             PostgreSQL in place of SQLite
+//	SEED, REPLICA            what all randomness comes from; 1 unless set
+//	DRAIN_TIMEOUT            how long requests under way may take when it stops; 5s unless set
+//	OTEL_*, PYROSCOPE_URL    telemetry, see package observability
+//
 // It knows nothing of the shop's business and nothing of the lab. Several services run in
 // one process: there are no globals, and the environment comes as an argument.
 package kit

@@ -167,7 +167,7 @@ func (c *Client) EnsureStream(ctx context.Context, name string, subjects ...stri
 		_, err := c.js.CreateOrUpdateStream(ctx, cfg)
 		if err != nil && !warned {
 			warned = true
-			c.cfg.Log.Warn("stream not there yet", "stream", name, "error", err)
+			c.cfg.Log.Warn("stream not there yet", "stream", name, "error", plain(err))
 		}
 		return err
 	})
@@ -235,7 +235,19 @@ func (c *Client) publish(ctx context.Context, subject, msgID string, data []byte
 	return nil
 }
 
-var errLost = errors.New("the connection broke before the broker acknowledged")
+var (
+	errLost = errors.New("the connection broke before the broker acknowledged")
+	errAway = errors.New("the broker is not connected")
+)
+
+// plain says in plain words what nats.go calls a full buffer: there is no
+// connection, and nothing is kept for later.
+func plain(err error) error {
+	if errors.Is(err, nats.ErrReconnectBufExceeded) {
+		return errAway
+	}
+	return err
+}
 
 // request sends the message and waits for the acknowledgement, while the connection lasts.
 func (c *Client) request(ctx context.Context, msg *nats.Msg) error {
@@ -247,7 +259,7 @@ func (c *Client) request(ctx context.Context, msg *nats.Msg) error {
 	if err != nil && session.Err() != nil && ctx.Err() == nil {
 		return errLost
 	}
-	return err
+	return plain(err)
 }
 
 func (c *Client) attributes(subject, msgID string, operation attribute.KeyValue) []attribute.KeyValue {

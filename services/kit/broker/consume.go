@@ -94,15 +94,20 @@ func (c *Client) Consume(ctx context.Context, consumer Consumer, handle func(con
 	handling, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(grace, cancel) })()
+	c.metrics.prepare(consumer.Subject)
+	said := ""
 	for ctx.Err() == nil {
-		err := w.consume(ctx, handling)
+		err := plain(w.consume(ctx, handling))
 		if ctx.Err() != nil {
 			return nil
 		}
 		if cannotBe(err) {
 			return fmt.Errorf("consuming %s as %s: %w", consumer.Subject, consumer.Durable, err)
 		}
-		c.cfg.Log.Warn("consuming interrupted", "stream", consumer.Stream, "consumer", consumer.Durable, "error", err)
+		if said != err.Error() { // once, not at each try
+			said = err.Error()
+			c.cfg.Log.Warn("consuming interrupted", "stream", consumer.Stream, "consumer", consumer.Durable, "error", err)
+		}
 		_ = pause(ctx, 2*reconnectWait)
 	}
 	return nil
@@ -238,22 +243,22 @@ func (w *worker) settle(ctx context.Context, msg jetstream.Msg, m Message, err e
 	switch {
 	case err == nil:
 		w.tell(ctx, m, msg.Ack())
-		return "ok"
+		return outcomeOK
 	case errors.Is(err, ErrDuplicate):
 		w.tell(ctx, m, msg.Ack())
-		return "duplicate"
+		return outcomeDuplicate
 	case m.Attempt >= w.MaxDeliver || errors.As(err, &permanent):
-		if e := w.bury(ctx, msg, m, err); e == nil {
+		e := w.bury(ctx, msg, m, err)
+		if e == nil {
 			w.tell(ctx, m, msg.TermWithReason("dead letter"))
-			return "dead_letter"
-		} else {
-			err = errors.Join(err, e)
+			return outcomeDead
 		}
+		err = errors.Join(err, e)
 	}
 	delay := w.Backoff[min(m.Attempt, len(w.Backoff))-1]
 	w.cfg.Log.InfoContext(ctx, "message will be tried again", "subject", m.Subject, "id", m.ID, "attempt", m.Attempt, "in", delay, "error", err)
 	w.tell(ctx, m, msg.NakWithDelay(delay))
-	return "retried"
+	return outcomeRetried
 }
 
 func (w *worker) tell(ctx context.Context, m Message, err error) {

@@ -2,10 +2,19 @@ package broker
 
 import (
 	"errors"
+	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/faultline-lab/faultline/observability/names"
+)
+
+// Outcomes of deliveries.
+const (
+	outcomeOK        = "ok"
+	outcomeRetried   = "retried"
+	outcomeDuplicate = "duplicate"
+	outcomeDead      = "dead_letter"
 )
 
 type metrics struct {
@@ -41,4 +50,16 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		}
 	}
 	return m, nil
+}
+
+// prepare makes the series of a subject, so that they are there, at zero, before
+// the first message. What a pattern will match is not known.
+func (m *metrics) prepare(subject string) {
+	if strings.ContainsAny(subject, "*>") {
+		return
+	}
+	for _, outcome := range []string{outcomeOK, outcomeRetried, outcomeDuplicate, outcomeDead} {
+		m.consumed.WithLabelValues(subject, outcome)
+	}
+	m.deadLetters.WithLabelValues(subject)
 }
