@@ -35,7 +35,7 @@ type Config struct {
 	Log *slog.Logger
 }
 
-// Watcher is told of a run's progress. Calls come from one goroutine at a time.
+// Watcher is told of a run's progress. Calls come from several goroutines.
 type Watcher interface {
 	Event(record.Event)
 	Progress(Progress)
@@ -50,14 +50,6 @@ type Progress struct {
 	Loads  []LoadNow
 	Faults []string // those active, in words
 }
-
-// Outcomes of a run, as its record states them.
-const (
-	Completed   = "completed"
-	Aborted     = "aborted"     // by an abort condition of the scenario
-	Interrupted = "interrupted" // by the user
-	Broken      = "broken"      // the lab or the system could not go on
-)
 
 // errAborted is the cause with which an abort condition ends the timeline.
 var errAborted = errors.New("an abort condition held")
@@ -99,13 +91,13 @@ func Run(ctx context.Context, cfg Config) (string, error) {
 func outcome(err error) (string, string) {
 	switch {
 	case err == nil:
-		return Completed, ""
+		return record.Completed, ""
 	case errors.Is(err, errAborted):
-		return Aborted, err.Error()
+		return record.Aborted, err.Error()
 	case errors.Is(err, context.Canceled):
-		return Interrupted, "interrupted by the user"
+		return record.Interrupted, "interrupted by the user"
 	default:
-		return Broken, err.Error()
+		return record.Broken, err.Error()
 	}
 }
 

@@ -11,7 +11,6 @@ import (
 
 	"github.com/faultline-lab/faultline/internal/check"
 	"github.com/faultline-lab/faultline/internal/measure"
-	"github.com/faultline-lab/faultline/internal/measure/grammar"
 	"github.com/faultline-lab/faultline/internal/plan"
 	"github.com/faultline-lab/faultline/internal/record"
 	"github.com/faultline-lab/faultline/internal/system"
@@ -23,6 +22,9 @@ func (r *runner) watch(ctx context.Context, start time.Time) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	aborts := check.NewAborts(r.cfg.Plan)
+	running := measure.New(&record.Run{
+		Meta: record.Meta{Load: start, Outcome: record.Completed}, Plan: r.cfg.Plan, System: r.cfg.System,
+	}, r.rig.backend.Archive())
 	for {
 		select {
 		case <-ctx.Done():
@@ -33,7 +35,7 @@ func (r *runner) watch(ctx context.Context, start time.Time) {
 			if r.cfg.Watch != nil && now.After(start) {
 				r.cfg.Watch.Progress(progress)
 			}
-			if that := aborts.Step(now.Sub(start), func(c *grammar.Comparison) measure.Value { return r.live.Measure(c, now) }); that != "" {
+			if that := aborts.Step(now.Sub(start), r.live.At(ctx, now, running)); that != "" {
 				r.event(record.Event{Kind: record.EventAbort, Name: that})
 				r.abort(fmt.Errorf("%w: %s", errAborted, that))
 				return
