@@ -130,16 +130,18 @@ func (e *Edge) do(ctx context.Context, c *call) (result, error) {
 	}
 	e.calls[res.class].Inc()
 	Observe(ctx, e.duration, time.Since(began).Seconds())
-	e.explain(ctx, err)
+	e.explain(ctx, c, err)
 	return res, err
 }
 
-// explain notes in the caller's own span which policy ended the call: a call that was never sent has no span.
-func (e *Edge) explain(ctx context.Context, err error) {
+// explain notes in the error how far the call had come, and in the caller's own span which policy
+// ended it: a call that was never sent has no span of its own.
+func (e *Edge) explain(ctx context.Context, c *call, err error) {
 	var rejection *Rejection
 	if err == nil || !errors.As(err, &rejection) {
 		return
 	}
+	rejection.Attempts = int(c.count.Load())
 	trace.SpanFromContext(ctx).AddEvent("call ended by policy", trace.WithAttributes(
 		attribute.String(names.AttrEdge, e.name),
 		attribute.String(names.AttrPolicy, rejection.Policy),

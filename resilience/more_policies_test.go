@@ -118,7 +118,7 @@ func TestRateLimit(t *testing.T) {
 		e, c := newTestEdge(t, spec(t, "rate_limit", params{"rate": "10/s", "burst": 5})), answers(0, nil)
 		for range 30 { // 3 s of 10/s in bursts of 10 each second
 			for range 10 {
-				if err := e.Do(t.Context(), c.serve); err != nil && (rejection(err) != "rate_limit rate" || status.Code(err) != codes.ResourceExhausted) {
+				if err := e.Do(t.Context(), c.serve); err != nil && (rejection(err) != "rate_limit exceeded" || status.Code(err) != codes.ResourceExhausted) {
 					t.Errorf("got %v", err)
 				}
 			}
@@ -127,7 +127,7 @@ func TestRateLimit(t *testing.T) {
 		if ok := e.count(t, names.EdgeCalls, "ok"); ok < 28 || ok > 35 {
 			t.Errorf("%d of 300 came through in 3 s at 10/s", ok)
 		}
-		if n := e.reg.value(t, names.PolicyRejections, names.Policy, "rate_limit", names.Cause, "rate"); int(n) != 300-e.count(t, names.EdgeCalls, "ok") {
+		if n := e.reg.value(t, names.PolicyRejections, names.Policy, "rate_limit", names.Cause, "exceeded"); int(n) != 300-e.count(t, names.EdgeCalls, "ok") {
 			t.Errorf("%v rejections", n)
 		}
 	})

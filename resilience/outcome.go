@@ -86,14 +86,22 @@ func (c Class) Outcome() string {
 type Rejection struct {
 	On     string // the edge or the service
 	Policy string // the kind
-	Cause  string // open, full, timeout, expired …
+	Cause  string // open, full, timeout, expired, exceeded
 	Class  Class  // Rejected or TimedOut
 	Code   codes.Code
-	err    error
+	// Attempts is how many attempts of the call had been sent by then: with 0 the
+	// callee knows nothing of it, and its effect is not there.
+	Attempts int
+	err      error
 }
 
 // Error says which policy ended what and why.
-func (r *Rejection) Error() string { return r.On + ": " + r.Policy + ": " + r.Cause }
+func (r *Rejection) Error() string {
+	if r.Policy == r.Cause {
+		return r.On + ": " + r.Policy
+	}
+	return r.On + ": " + r.Policy + " " + r.Cause
+}
 
 // Unwrap gives the error of the attempt that was cut off; nil when none was sent.
 func (r *Rejection) Unwrap() error { return r.err }
@@ -106,7 +114,7 @@ func (r *Rejection) HTTPStatus() int {
 	switch {
 	case r.Class == TimedOut:
 		return http.StatusGatewayTimeout
-	case r.Cause == "rate":
+	case r.Policy == "rate_limit":
 		return http.StatusTooManyRequests
 	}
 	return http.StatusServiceUnavailable

@@ -555,3 +555,28 @@ func TestBuildErrors(t *testing.T) {
 		t.Error("a door with retries was made")
 	}
 }
+
+// Whether the callee may have done what it was asked decides what a caller must undo.
+func TestRejectionSaysWhetherAnythingWasSent(t *testing.T) {
+	within(t, func(t *testing.T) {
+		sent := func(err error) int {
+			var r *Rejection
+			if !errors.As(err, &r) {
+				t.Fatalf("got %v", err)
+			}
+			return r.Attempts
+		}
+		e := newTestEdge(t, spec(t, "retry", params{"attempts": 5, "backoff": "0s"}), spec(t, "circuit_breaker", params{"min_calls": 2}), spec(t, "timeout", "1s"))
+		slow := answers(time.Hour, nil)
+		first, second := e.Do(t.Context(), slow.serve), e.Do(t.Context(), slow.serve)
+		if sent(first) != 2 || rejection(first) != "circuit_breaker open" { // two attempts timed out before it opened
+			t.Errorf("first: %v after %d attempts", first, sent(first))
+		}
+		if sent(second) != 0 || second.Error() != "a->b: circuit_breaker open" {
+			t.Errorf("second: %v after %d attempts", second, sent(second))
+		}
+		if err := newTestEdge(t, spec(t, "timeout", "1s")).Do(t.Context(), slow.serve); err.Error() != "a->b: timeout" || sent(err) != 1 {
+			t.Errorf("timeout: %v after %d attempts", err, sent(err))
+		}
+	})
+}

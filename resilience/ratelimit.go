@@ -21,7 +21,7 @@ func rateLimitKind() Kind {
 		}
 		limiter := ratelimiter.NewBursty[result](uint(burst), time.Duration(burst/rate*float64(time.Second)))
 		wait := v.Duration("wait")
-		exceeded := h.refusals("rate", Rejected, codes.ResourceExhausted)
+		exceeded := h.refusals("exceeded", Rejected, codes.ResourceExhausted)
 		h.metrics.state.WithLabelValues(h.on, h.policy).Set(rate)
 		return func(inner next) next {
 			return func(ctx context.Context, c *call) (result, error) {
