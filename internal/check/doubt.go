@@ -31,7 +31,18 @@ func doubts(run *record.Run, set *measure.Set, lag measure.Value) []string {
 		got, allowed := figure.Seconds.Apart(lag.Number, limit.Seconds())
 		out = append(out, fmt.Sprintf("the load generator lagged: p99 of sent - due was %s, and at most %s is allowed", got, allowed))
 	}
+	out = append(out, leaseDoubts(run)...)
 	return append(out, faultDoubts(run)...)
+}
+
+// leaseDoubts tells of faults that the proxy lifted before their end.
+func leaseDoubts(run *record.Run) []string {
+	for _, e := range run.Events {
+		if toxics, _ := e.Data["toxics"].(float64); e.Kind == record.EventNote && e.Text == record.LeaseLapsed && toxics > 0 {
+			return []string{"the lab stood still for so long that the proxy lifted the faults before their end"}
+		}
+	}
+	return nil
 }
 
 func ending(meta record.Meta) string {

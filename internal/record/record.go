@@ -87,6 +87,10 @@ const (
 	EventNote    = "note"    // Name: a topic; anything else worth keeping, such as connections cut by a fallback
 )
 
+// LeaseLapsed is the text of a note of the proxy process: it lifted the faults
+// by itself, because the lab had stood still for too long. Data: toxics, how many it lifted.
+const LeaseLapsed = "lease lapsed"
+
 // Event is one thing that happened.
 type Event struct {
 	Time   time.Time      `json:"time"`
