@@ -25,6 +25,7 @@ type DoorConfig struct {
 type Door struct {
 	chain    next
 	deadline *deadlineDoor // nil without that policy
+	queue    *queue        // nil without that policy
 }
 
 // NewDoor makes the policies of a door. It returns every error of the chain.

@@ -1,7 +1,6 @@
 package kit
 
 import (
-	"container/list"
 	"context"
 	"errors"
 	"math/rand/v2"
@@ -54,11 +53,9 @@ type Door struct {
 
 	mu      sync.Mutex
 	busy    int
-	waiting list.List // of *waiter, first come first served
+	depth   int // how many wait
+	waiting resilience.Queue
 }
-
-// waiter is a request in the queue. ready is closed when a worker is handed to it.
-type waiter struct{ ready chan struct{} }
 
 // DoorConfig says how a door is. All of it may be left out.
 type DoorConfig struct {
@@ -79,7 +76,7 @@ func NewDoor(cfg DoorConfig) (*Door, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Door{capacity: cfg.Capacity, policies: policies, metrics: metrics, rand: resilience.Seeded(cfg.Seed, "door of "+cfg.Service)}, nil
+	return &Door{capacity: cfg.Capacity, policies: policies, waiting: policies.NewQueue(cfg.Capacity.Queue), metrics: metrics, rand: resilience.Seeded(cfg.Seed, "door of "+cfg.Service)}, nil
 }
 
 // visit is one request's way through the door.
@@ -127,7 +124,7 @@ func (d *Door) visit(ctx context.Context, v *visit, work func(context.Context) e
 	err := d.acquire(ctx)
 	v.waited = time.Since(began)
 	if err != nil {
-		if !errors.Is(err, ErrShed) && d.policies.KeepsDeadline() {
+		if errors.Is(err, ctx.Err()) && d.policies.KeepsDeadline() {
 			v.outcome = expired
 			return d.policies.Expired(err)
 		}
@@ -151,7 +148,7 @@ func (d *Door) visit(ctx context.Context, v *visit, work func(context.Context) e
 	return work(ctx)
 }
 
-// acquire waits for a worker. Its error is ErrShed, or that of ctx.
+// acquire waits for a worker. Its error is ErrShed, that of the queue's discipline, or that of ctx.
 func (d *Door) acquire(ctx context.Context) error {
 	d.mu.Lock()
 	if d.capacity.Workers == 0 || d.busy < d.capacity.Workers {
@@ -160,20 +157,25 @@ func (d *Door) acquire(ctx context.Context) error {
 		d.mu.Unlock()
 		return nil
 	}
-	if d.waiting.Len() >= d.capacity.Queue {
-		d.mu.Unlock()
-		return ErrShed
+	w := &resilience.Waiting{Since: time.Now(), Admit: make(chan error, 1)}
+	evicted := d.waiting.Push(w)
+	if evicted != nil {
+		evicted.Admit <- ErrShed
+	} else {
+		d.setDepth(d.depth + 1)
 	}
-	w := &waiter{ready: make(chan struct{})}
-	place := d.waiting.PushBack(w)
-	d.metrics.depth.Set(float64(d.waiting.Len()))
 	d.mu.Unlock()
+	var err error
 	select {
-	case <-w.ready:
+	case err = <-w.Admit:
 	case <-ctx.Done():
-		if d.leave(place, w) {
+		if d.leave(w) {
 			return ctx.Err()
 		}
+		err = <-w.Admit
+	}
+	if err != nil {
+		return err
 	}
 	if err := ctx.Err(); err != nil { // it expired in the queue, and a worker came all the same
 		d.release()
@@ -182,32 +184,40 @@ func (d *Door) acquire(ctx context.Context) error {
 	return nil
 }
 
-// leave takes a request out of the queue. It tells false when the request has a worker already.
-func (d *Door) leave(place *list.Element, w *waiter) bool {
+// leave takes a request out of the queue. It tells false when the request has its answer already.
+func (d *Door) leave(w *resilience.Waiting) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	select {
-	case <-w.ready:
+	if len(w.Admit) > 0 {
 		return false
-	default:
 	}
-	d.waiting.Remove(place)
-	d.metrics.depth.Set(float64(d.waiting.Len()))
+	d.waiting.Remove(w)
+	d.setDepth(d.depth - 1)
 	return true
 }
 
-// release hands the worker to the first in the queue.
+// release hands the worker to the next in the queue.
 func (d *Door) release() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if first := d.waiting.Front(); first != nil {
-		w, _ := d.waiting.Remove(first).(*waiter)
-		d.metrics.depth.Set(float64(d.waiting.Len()))
-		close(w.ready)
-		return
+	for {
+		w, refuse := d.waiting.Pop(time.Now())
+		if w == nil {
+			break
+		}
+		d.setDepth(d.depth - 1)
+		w.Admit <- refuse
+		if refuse == nil {
+			return
+		}
 	}
 	d.busy--
 	d.metrics.busy.Set(float64(d.busy))
+}
+
+func (d *Door) setDepth(n int) {
+	d.depth = n
+	d.metrics.depth.Set(float64(n))
 }
 
 // mostOwed is how much of one pause's overshoot counts: more is not the

@@ -254,8 +254,8 @@ func TestDoorUnderChurn(t *testing.T) {
 			})
 		}
 		wait.Wait()
-		if d.busy != 0 || d.waiting.Len() != 0 {
-			t.Errorf("%d busy, %d waiting at the end", d.busy, d.waiting.Len())
+		if d.busy != 0 || d.depth != 0 {
+			t.Errorf("%d busy, %d waiting at the end", d.busy, d.depth)
 		}
 	})
 }
@@ -392,4 +392,39 @@ func FuzzParseCapacity(f *testing.F) {
 			t.Errorf("%s draws a negative time", data)
 		}
 	})
+}
+
+// Under overload the disciplines come in the order that Fail at Scale (ACM
+// Queue 2015) gives: fifo serves only callers who have gone, codel bounds the wait, and
+// taking the last one first serves those who still wait.
+func TestQueueDisciplinesUnderOverload(t *testing.T) {
+	goodput := func(policies string) float64 {
+		const requests, patience = 5000, 60 * time.Millisecond
+		good := 0
+		synctest.Test(t, func(t *testing.T) {
+			d := newTestDoor(t, `{"workers": 4, "queue": 200, "service_time": {"exponential": "20ms"}}`, policies) // 200/s
+			arrivals := resilience.Seeded(1, "arrivals")
+			var wait sync.WaitGroup
+			var mu sync.Mutex
+			for range requests {
+				time.Sleep(time.Duration(arrivals.ExpFloat64() / 300 * float64(time.Second)))
+				wait.Go(func() {
+					due := time.Now()
+					err := d.Do(t.Context(), nothing)
+					mu.Lock()
+					defer mu.Unlock()
+					if err == nil && time.Since(due) <= patience {
+						good++
+					}
+				})
+			}
+			wait.Wait()
+		})
+		return float64(good) / requests
+	}
+	first, bounded, last := goodput(""), goodput(`{"s": [{"queue": "codel"}]}`), goodput(`{"s": [{"queue": "codel_lifo"}]}`)
+	t.Logf("goodput at 1.5 times the capacity: fifo %.3f, codel %.3f, codel_lifo %.3f", first, bounded, last)
+	if !(first < 0.1 && bounded > 3*first && last > bounded) {
+		t.Error("not in the order fifo < codel < codel_lifo")
+	}
 }
