@@ -186,6 +186,9 @@ func TestSettled(t *testing.T) {
 	}{
 		{"quiet", func(*facts) {}, map[string]int{"sagas": 0, "outbox": 0, "unshipped": 0}},
 		{"a saga is open", func(f *facts) { f.after = append(f.after[:4:4], &order{id: "new", state: compensating}) }, map[string]int{"sagas": 1, "outbox": 0, "unshipped": 0}},
+		{"an order came and went", func(f *facts) {
+			f.after = append(f.after[:4:4], &order{id: "new", state: cancelled})
+		}, map[string]int{"sagas": 0, "outbox": 0, "unshipped": 0}},
 		{"an event is not published", func(f *facts) { f.events[0].Published = time.Time{} }, map[string]int{"sagas": 0, "outbox": 1, "unshipped": 0}},
 		{"an order is not shipped", func(f *facts) { f.stock.Reservations[0].State = "reserved" }, map[string]int{"sagas": 0, "outbox": 0, "unshipped": 1}},
 	}

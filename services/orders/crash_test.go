@@ -24,21 +24,22 @@ var stories = []struct {
 	name, card string
 	fault      func() func(op, order string) fault
 	stock      int64
+	second     []point // where the life after the crash crashes too
 }{
-	{"confirmed", goodCard, func() func(string, string) fault { return nil }, 10},
-	{"declined", badCard, func() func(string, string) fault { return nil }, 10},
-	{"out of stock", goodCard, func() func(string, string) fault { return nil }, 0},
-	{"charge unknown", goodCard, func() func(string, string) fault { return once("charge", answerLost) }, 10},
-	{"reserve unknown", goodCard, func() func(string, string) fault { return once("reserve", arrivesLate) }, 10},
+	{"confirmed", goodCard, func() func(string, string) fault { return nil }, 10, inRecovery},
+	{"declined", badCard, func() func(string, string) fault { return nil }, 10, inRecovery[:1]},
+	{"out of stock", goodCard, func() func(string, string) fault { return nil }, 0, inRecovery[:1]},
+	{"charge unknown", goodCard, func() func(string, string) fault { return once("charge", answerLost) }, 10, inRecovery[:1]},
+	{"reserve unknown", goodCard, func() func(string, string) fault { return once("reserve", arrivesLate) }, 10, inRecovery[:1]},
 	{"refund fails", goodCard, func() func(string, string) fault {
-		charge, refund := once("charge", tooSlow), once("refund", answerLost)
+		charge, refund := once("charge", tooSlow), once("refund", neverArrived)
 		return func(op, order string) fault {
 			if op == "refund" {
 				return refund(op, order)
 			}
 			return charge(op, order)
 		}
-	}, 10},
+	}, 10, inRecovery},
 }
 
 // once is a fault of the first call of an operation.
@@ -60,7 +61,7 @@ func TestCrashAnywhere(t *testing.T) {
 	for _, story := range stories {
 		t.Run(story.name, func(t *testing.T) {
 			for _, first := range points {
-				for _, second := range inRecovery {
+				for _, second := range story.second {
 					w := newWorld()
 					w.fault, w.stock = story.fault(), story.stock
 					c := crash(t, w, story.card, first, second)

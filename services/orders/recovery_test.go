@@ -142,6 +142,21 @@ func TestDue(t *testing.T) {
 	}
 }
 
+// TestLimit wants no more sagas at once than the pace allows, wherever they come from.
+func TestLimit(t *testing.T) {
+	l := newLife(t, newWorld())
+	abandon(t, l, 20, pending)
+	for _, share := range []int{0, 2, 10} { // of those, held by this process
+		if _, err := l.db.ExecContext(t.Context(), `UPDATE orders SET owner = ?
+			WHERE id IN (SELECT id FROM orders ORDER BY id LIMIT ?)`, l.sagas.driver, share); err != nil {
+			t.Fatal(err)
+		}
+		if found, err := l.recovery.find(t.Context(), 3); err != nil || len(found) != 3 {
+			t.Errorf("%d held: found %d, %v; want 3", share, len(found), err)
+		}
+	}
+}
+
 // TestTwoWorkers lets two instances recover the same sagas: each is ended once.
 func TestTwoWorkers(t *testing.T) {
 	w := newWorld()

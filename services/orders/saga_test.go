@@ -42,39 +42,61 @@ func TestFaultsAtEveryStep(t *testing.T) {
 		neverArrived: codes.Unavailable, answerLost: codes.Unavailable, shedAtDoor: codes.Unavailable,
 		tooSlow: codes.DeadlineExceeded, arrivesLate: codes.DeadlineExceeded, refusedFalse: codes.FailedPrecondition,
 	}
-	for _, op := range []string{"reserve", "charge", "refund", "release"} {
+	for _, op := range []string{"reserve", "charge"} {
 		for f, code := range first {
 			for _, times := range []int{1, 5} {
 				t.Run(fmt.Sprintf("%s %s %dx", op, f, times), func(t *testing.T) {
-					w := newWorld()
-					card, left := goodCard, times
-					if op == "refund" || op == "release" { // steps of compensation, made necessary by a decline
-						card, code = badCard, codes.FailedPrecondition
-					}
-					w.fault = func(at, _ string) fault {
-						if at == op && left > 0 {
-							left--
-							return f
-						}
-						return fine
-					}
-					l := newLife(t, w)
-					got := l.place(t.Context(), request("k-1", card))
-					wantCode(t, got.err, code, "")
-					l.settle(t, w)
-					l.wantSound(t)
-					l.wantStates(t, map[state]int{cancelled: 1})
-					w.fault = nil
-					again := l.place(t.Context(), request("k-1", card))
-					if code == codes.FailedPrecondition {
-						wantCode(t, again.err, codes.FailedPrecondition, "is cancelled")
-					} else {
-						wantCode(t, again.err, codes.Aborted, "is cancelled")
-					}
+					testFaulty(t, goodCard, failing(op, f, times), code, "")
 				})
 			}
 		}
 	}
+	for _, op := range []string{"refund", "release"} { // compensation made necessary by something else
+		for f := range first {
+			t.Run(fmt.Sprintf("declined, then %s %s", op, f), func(t *testing.T) {
+				testFaulty(t, badCard, failing(op, f, 3), codes.FailedPrecondition, "card declined")
+			})
+			t.Run(fmt.Sprintf("charge unknown, then %s %s", op, f), func(t *testing.T) {
+				compensation, charge := failing(op, f, 3), once("charge", answerLost)
+				testFaulty(t, goodCard, func(at, order string) fault {
+					if at == op {
+						return compensation(at, order)
+					}
+					return charge(at, order)
+				}, codes.Unavailable, "payments did not answer")
+			})
+		}
+	}
+}
+
+// failing is a fault of the first calls of an operation.
+func failing(op string, f fault, times int) func(string, string) fault {
+	return func(at, _ string) fault {
+		if at != op || times == 0 {
+			return fine
+		}
+		times--
+		return f
+	}
+}
+
+// testFaulty places an order in a faulty world and wants an answer, and sound books once all is settled.
+func testFaulty(t *testing.T, card string, faults func(string, string) fault, code codes.Code, text string) {
+	t.Helper()
+	w := newWorld()
+	w.fault = faults
+	l := newLife(t, w)
+	got := l.place(t.Context(), request("k-1", card))
+	wantCode(t, got.err, code, text)
+	l.settle(t, w)
+	l.wantSound(t)
+	l.wantStates(t, map[state]int{cancelled: 1})
+	w.fault = nil
+	again := l.place(t.Context(), request("k-1", card))
+	if code != codes.FailedPrecondition {
+		code = codes.Aborted
+	}
+	wantCode(t, again.err, code, "is cancelled")
 }
 
 func TestRefusals(t *testing.T) {

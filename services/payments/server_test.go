@@ -179,6 +179,18 @@ func TestRefundDoesNotWaitForACharge(t *testing.T) {
 	s.wantCharge(t, "o-1", &paymentsv1.Charge{State: refunded, AmountCents: 100})
 }
 
+// TestRefundOvertakesTheAnswer refunds between the bank's booking and payments' note of it.
+func TestRefundOvertakesTheAnswer(t *testing.T) {
+	var s *server
+	s = newTestServer(t, leavingBank{newFakeBank(), func() {
+		if err := s.tryRefund(t.Context(), "o-1"); err != nil {
+			t.Error(err)
+		}
+	}})
+	wantCode(t, s.tryCharge(t.Context(), "o-1", goodCard, 100), codes.Aborted, "order o-1 was refunded")
+	s.wantCharge(t, "o-1", &paymentsv1.Charge{State: refunded, AmountCents: 100, BankCaptures: 1, BankRefunds: 1})
+}
+
 // TestAnswerAfterTheCallerLeft captures for a caller whose time is up when the bank answers.
 func TestAnswerAfterTheCallerLeft(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
@@ -189,15 +201,15 @@ func TestAnswerAfterTheCallerLeft(t *testing.T) {
 	s.wantCharge(t, "o-1", &paymentsv1.Charge{State: captured, AmountCents: 100, BankCaptures: 1, BankBalanceCents: 100})
 }
 
-// leavingBank answers when the caller has gone.
+// leavingBank lets something happen between a capture and its answer.
 type leavingBank struct {
 	*fakeBank
-	leave func()
+	meanwhile func()
 }
 
 func (b leavingBank) capture(ctx context.Context, order, card string, amount int64) (string, error) {
 	id, err := b.fakeBank.capture(ctx, order, card, amount)
-	b.leave()
+	b.meanwhile()
 	return id, err
 }
 

@@ -306,6 +306,32 @@ func TestPrepare(t *testing.T) {
 	}
 }
 
+// TestPreparesAgain loses what was prepared, as a broker does whose disk is new.
+func TestPreparesAgain(t *testing.T) {
+	m := newMemory()
+	stream := false
+	m.fail = func(string) error {
+		if !stream {
+			return errors.New("no stream")
+		}
+		return nil
+	}
+	o := newOutbox(t, Config{Publisher: m, Prepare: func(context.Context) error {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		stream = true
+		return nil
+	}})
+	start(t, o)
+	add(t, o, "a", 1)
+	awaitEmpty(t, o)
+	m.mu.Lock()
+	stream = false
+	m.mu.Unlock()
+	add(t, o, "a", 2)
+	awaitEmpty(t, o)
+}
+
 // TestClockStepsBack adds an event whose clock is behind that of the one before.
 func TestClockStepsBack(t *testing.T) {
 	o := newOutbox(t, Config{Publisher: newMemory()})
