@@ -40,6 +40,7 @@ func hedgeKind() Kind {
 type hedge struct {
 	executor failsafe.Executor[result]
 	won      prometheus.Counter
+	most     int // how many attempts one call can have
 }
 
 // quantileAge is how many calls the estimate of the quantile remembers.
@@ -56,16 +57,23 @@ func newHedge(v parameter.Values, h *host) *hedge {
 		CancelIf(func(r result, _ error) bool { return r.class == Succeeded }).
 		OnHedge(func(failsafe.ExecutionEvent[result]) { sent.Inc() }).
 		Build()
-	return &hedge{executor: failsafe.With(policy), won: h.metrics.hedges.WithLabelValues(h.on, "won")}
+	return &hedge{executor: failsafe.With(policy), most: 1 + int(v.Int("max")), won: h.metrics.hedges.WithLabelValues(h.on, "won")}
 }
 
 func (p *hedge) layer(inner next) next {
 	return func(ctx context.Context, c *call) (result, error) {
+		ended := make(chan failsafe.Execution[result], p.most)
 		res, err := p.executor.WithContext(ctx).GetWithExecution(func(execution failsafe.Execution[result]) (result, error) {
+			defer func() { ended <- execution }()
 			res, err := inner(execution.Context(), c)
 			res.hedge = execution.IsHedge()
 			return res, err
 		})
+		// Those that lost are cancelled, but not gone: they still read the request, which
+		// after this belongs to the caller again. All executions of a call share their counters.
+		for still := (<-ended).Hedges(); still > 0; still-- {
+			<-ended
+		}
 		if res.class == Succeeded && res.hedge {
 			p.won.Inc()
 		}

@@ -122,6 +122,10 @@ func (d *Door) inside(ctx context.Context) (context.Context, context.CancelFunc)
 func (d *Door) visit(ctx context.Context, v *visit, work func(context.Context) error) error {
 	began := time.Now()
 	err := d.acquire(ctx)
+	if err == nil && ctx.Err() != nil { // it came too late, or expired just as it got its worker
+		d.release()
+		err = ctx.Err()
+	}
 	v.waited = time.Since(began)
 	if err != nil {
 		if errors.Is(err, ctx.Err()) && d.policies.KeepsDeadline() {
@@ -174,14 +178,7 @@ func (d *Door) acquire(ctx context.Context) error {
 		}
 		err = <-w.Admit
 	}
-	if err != nil {
-		return err
-	}
-	if err := ctx.Err(); err != nil { // it expired in the queue, and a worker came all the same
-		d.release()
-		return err
-	}
-	return nil
+	return err
 }
 
 // leave takes a request out of the queue. It tells false when the request has its answer already.

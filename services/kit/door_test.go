@@ -428,3 +428,15 @@ func TestQueueDisciplinesUnderOverload(t *testing.T) {
 		t.Error("not in the order fifo < codel < codel_lifo")
 	}
 }
+
+func TestDoorDoesNotBeginWhatComesTooLate(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	d := newTestDoor(t, `{"workers": 1}`, `{"s": [{"deadline": {}}]}`)
+	if err := d.Do(ctx, func(context.Context) error { t.Error("it began"); return nil }); codeOf(err) != codes.DeadlineExceeded {
+		t.Errorf("got %v", err)
+	}
+	if d.outcomes() != "expired=1 " || d.busy != 0 {
+		t.Errorf("outcomes %s, %d busy", d.outcomes(), d.busy)
+	}
+}
