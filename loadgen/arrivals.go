@@ -4,6 +4,7 @@ import (
 	"iter"
 	"math"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	vegeta "github.com/tsenart/vegeta/v12/lib"
@@ -35,16 +36,56 @@ const (
 // Thinning, 1979, section 1).
 func (l Load) Schedule() iter.Seq2[uint64, time.Duration] {
 	return func(yield func(uint64, time.Duration) bool) {
-		length := l.Length()
-		inverse := newTimeChange(l.Stages)
-		points := l.points()
+		all := l.arrivals()
 		for n := uint64(0); ; n++ {
-			due, ok := inverse.at(points(n))
-			if !ok || due >= length || !yield(n, due) {
+			if due, ok := all.next(); !ok || !yield(n, due) {
 				return
 			}
 		}
 	}
+}
+
+// arrivals gives the due times of a load one by one.
+type arrivals struct {
+	n       uint64
+	points  func(n uint64) float64
+	inverse *timeChange
+	length  time.Duration
+}
+
+func (l Load) arrivals() *arrivals {
+	return &arrivals{points: l.points(), inverse: newTimeChange(l.Stages), length: l.Length()}
+}
+
+// next returns when the next arrival is due, or false after the last.
+func (a *arrivals) next() (time.Duration, bool) {
+	due, ok := a.inverse.at(a.points(a.n))
+	a.n++
+	return due, ok && due < a.length
+}
+
+// WithRate returns the load with another rate from an offset on, to its end. Arrivals
+// before the offset stay as they are. A load of users has no rate, and stays the same.
+func (l Load) WithRate(at time.Duration, rate float64) Load {
+	if l.Users > 0 {
+		return l
+	}
+	var stages []Stage
+	left := max(0, at)
+	for _, stage := range l.Stages {
+		if left <= 0 {
+			break
+		}
+		if part := min(left, stage.For); part < stage.For {
+			stage = Stage{For: part, From: stage.From, To: stage.From + (stage.To-stage.From)*float64(part)/float64(stage.For)}
+		}
+		stages, left = append(stages, stage), left-stage.For
+	}
+	if rest := l.Length() - max(0, at); rest > 0 {
+		stages = append(stages, Stage{For: rest, From: rate, To: rate})
+	}
+	l.Stages = stages
+	return l
 }
 
 // Length is the time that all stages take together.
@@ -120,37 +161,93 @@ func (s Stage) inverse(y float64) time.Duration {
 	return time.Duration(2 * y / (s.From + root) * float64(time.Second))
 }
 
-// openPacer is a vegeta.Pacer over arrivals worked out beforehand: what it
-// answers depends on nothing but its arguments.
+// openPacer is a vegeta.Pacer over the arrivals of a load. What it answers
+// depends on its arguments and on the changes of rate, not on time. It hands the arrivals out in
+// their order; one that was handed out stays as it is.
 type openPacer struct {
-	load Load
-	due  []time.Duration
+	worker, workers uint64
+	wake            chan struct{} // holds a token when arrivals have changed
+
+	mu     sync.Mutex
+	load   Load
+	source *arrivals
+	due    []time.Duration // those worked out so far
+	all    bool            // there are no more
+	handed int             // how many were handed out
 }
 
 var _ vegeta.Pacer = (*openPacer)(nil)
 
-// newOpenPacer works out the arrivals that fall to one of workers: every
+// newOpenPacer gives the arrivals that fall to one of workers: every
 // workers-th, so that all workers together send exactly the load's schedule.
 func newOpenPacer(load Load, worker, workers int) *openPacer {
-	p := &openPacer{load: load}
-	for n, due := range load.Schedule() {
-		if n%uint64(workers) == uint64(worker) {
-			p.due = append(p.due, due)
-		}
-	}
-	return p
+	return &openPacer{load: load, source: load.arrivals(), worker: uint64(worker), workers: uint64(workers), wake: make(chan struct{}, 1)}
 }
 
 // Pace says how long to wait for the next arrival, and to stop after the last.
+// An arrival for which there is nothing to wait is handed out.
 func (p *openPacer) Pace(elapsed time.Duration, hits uint64) (time.Duration, bool) {
-	if hits >= uint64(len(p.due)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.workOut(hits) {
 		return 0, true
 	}
-	return max(0, p.due[hits]-elapsed), false
+	wait := p.due[hits] - elapsed
+	if wait > 0 {
+		return wait, false
+	}
+	p.handed = max(p.handed, int(hits)+1)
+	return 0, false
+}
+
+// workOut works out the arrivals up to the given one, and tells whether there is such a one.
+func (p *openPacer) workOut(hit uint64) bool {
+	for uint64(len(p.due)) <= hit && !p.all {
+		n := p.source.n
+		due, ok := p.source.next()
+		switch {
+		case !ok:
+			p.all = true
+		case n%p.workers == p.worker:
+			p.due = append(p.due, due)
+		}
+	}
+	return hit < uint64(len(p.due))
+}
+
+// dueAt is when the hit is due, and whether there is such a hit.
+func (p *openPacer) dueAt(hit uint64) (time.Duration, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.workOut(hit) {
+		return 0, false
+	}
+	return p.due[hit], true
+}
+
+// setRate changes the rate from an offset on. The points of the process of rate 1 stay
+// the same, so that a load whose stages change in the same way has the same arrivals.
+func (p *openPacer) setRate(at time.Duration, rate float64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	handed := p.due[:p.handed]
+	p.load = p.load.WithRate(at, rate)
+	p.source, p.due, p.all = p.load.arrivals(), nil, false
+	for len(p.due) < len(handed) && p.workOut(uint64(len(p.due))) {
+	}
+	p.due = append(handed, p.due[min(len(handed), len(p.due)):]...)
+	select {
+	case p.wake <- struct{}{}:
+	default: // there is one already
+	}
 }
 
 // Rate is the rate that the load's stages ask for.
-func (p *openPacer) Rate(elapsed time.Duration) float64 { return p.load.Rate(elapsed) }
+func (p *openPacer) Rate(elapsed time.Duration) float64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.load.Rate(elapsed)
+}
 
 // closedPacer does not space journeys: in a closed loop it is the number of vegeta's
 // workers, one a user, that limits the rate.

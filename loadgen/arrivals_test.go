@@ -197,7 +197,7 @@ func TestWorkersShareOneSchedule(t *testing.T) {
 		got := make([]time.Duration, len(want))
 		count := 0
 		for worker := range workers {
-			for k, due := range newOpenPacer(load, worker, workers).due {
+			for k, due := range handOut(newOpenPacer(load, worker, workers), load.Length()) {
 				got[k*workers+worker] = due
 				count++
 			}

@@ -21,7 +21,8 @@ type timekeeper struct {
 	length time.Duration
 	spin   time.Duration
 	nap    func(time.Duration)
-	ended  func() // called once no more arrivals will come
+	ended  func()          // called once no more arrivals will come
+	wake   <-chan struct{} // holds a token when the pacer's answers have changed; nil when they never do
 }
 
 var _ vegeta.Pacer = (*timekeeper)(nil)
@@ -29,26 +30,38 @@ var _ vegeta.Pacer = (*timekeeper)(nil)
 // Pace returns when the next arrival is due; it stops at the end of the
 // load's length or when ctx ends, whichever is first.
 func (k *timekeeper) Pace(_ time.Duration, hits uint64) (time.Duration, bool) {
-	wait, stop := k.pacer.Pace(time.Since(k.start), hits)
-	if stop {
-		k.waitUntil(k.start.Add(k.length))
-	} else if wait > 0 {
-		k.waitUntil(time.Now().Add(wait))
+	for {
+		wait, stop := k.pacer.Pace(time.Since(k.start), hits)
+		over := stop && time.Since(k.start) >= k.length
+		if over || k.ctx.Err() != nil {
+			k.ended()
+			return 0, true
+		}
+		switch {
+		case stop: // as things are: the rate may yet be raised
+			k.waitUntil(k.start.Add(k.length))
+		case wait > 0:
+			k.waitUntil(time.Now().Add(wait))
+		default:
+			return 0, false
+		}
 	}
-	if stop || k.ctx.Err() != nil {
-		k.ended()
-		return 0, true
-	}
-	return 0, false
 }
 
 // Rate is the pacer's.
 func (k *timekeeper) Rate(elapsed time.Duration) float64 { return k.pacer.Rate(elapsed) }
 
-// waitUntil sleeps coarsely and interruptibly, then finely, then spins.
+// waitUntil sleeps coarsely and interruptibly, then finely, then spins. It returns
+// early when ctx ends or the pacer's answers have changed.
 func (k *timekeeper) waitUntil(at time.Time) {
 	if left := time.Until(at); left > coarse {
-		if !sleep(k.ctx, left-coarse) {
+		timer := time.NewTimer(left - coarse)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-k.wake:
+			return
+		case <-k.ctx.Done():
 			return
 		}
 	}

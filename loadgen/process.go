@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"os/exec"
 	"strings"
@@ -48,7 +49,7 @@ func start(ctx context.Context, argv []string, share Share, sink func(Result), k
 	w := &Worker{
 		cmd:       exec.Command(argv[0], argv[1:]...),
 		killAfter: killAfter,
-		commands:  make(chan any, 4), // the share, a start and a stop
+		commands:  make(chan any, 4),
 		ready:     make(chan struct{}),
 		stopping:  make(chan struct{}),
 		ended:     make(chan struct{}),
@@ -79,6 +80,26 @@ func start(ctx context.Context, argv []string, share Share, sink func(Result), k
 
 // Begin tells a worker whose share has no Start when time zero is.
 func (w *Worker) Begin(at time.Time) { w.tell(command{Start: at}) }
+
+// SetRate gives an open-loop load another rate from an offset from time zero
+// on, as Load.WithRate does; an offset that has passed counts, but arrivals
+// already let go stay. The worker has to have begun.
+func (w *Worker) SetRate(ctx context.Context, load string, at time.Duration, rate float64) error {
+	if math.IsNaN(rate) || rate < 0 || rate > maxRate {
+		return fmt.Errorf("a rate of %v/s: permitted: 0 to %d", rate, maxRate)
+	}
+	select {
+	case w.commands <- command{Rate: &rateChange{Load: load, At: at, To: rate}}:
+		return nil
+	case <-w.ended:
+		return errors.New("the load has ended")
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// maxRate bounds the rate that a load may be set to, in arrivals a second.
+const maxRate = 100_000
 
 // Stop tells the worker to send no more. Requests under way still have
 // Share.Drain to end.

@@ -157,7 +157,10 @@ func (s *stream) run(ctx context.Context) {
 	}
 	options := []func(*vegeta.Attacker){vegeta.Client(&http.Client{Transport: s})}
 	var pacer vegeta.Pacer = s.pacer
-	if s.pacer == nil {
+	var wake <-chan struct{}
+	if s.pacer != nil {
+		wake = s.pacer.wake
+	} else {
 		users := uint64(shareOf(s.load.Users, s.g.share.Worker, s.g.share.workers()))
 		if users == 0 {
 			return
@@ -173,7 +176,7 @@ func (s *stream) run(ctx context.Context) {
 	defer context.AfterFunc(ctx, func() { s.end(); attacker.Stop() })()
 	clock := &timekeeper{
 		ctx: ctx, pacer: pacer, start: s.start, length: s.load.Length(),
-		spin: s.g.share.Spin, nap: nap, ended: s.end,
+		spin: s.g.share.Spin, nap: nap, ended: s.end, wake: wake,
 	}
 	for range attacker.Attack(aim, clock, 0, "") { // vegeta's own results are not wanted
 	}
@@ -192,6 +195,15 @@ func (s *stream) end() {
 	})
 }
 
+// setRate changes the rate of a load from an offset on; of a load that has none, it does nothing.
+func (g *generator) setRate(c rateChange) {
+	for _, j := range g.journeys {
+		if j.load.Name == c.Load && j.pacer != nil {
+			j.pacer.setRate(c.At, c.To)
+		}
+	}
+}
+
 // aim is the vegeta.Targeter. What is sent where is the journey's business.
 func aim(target *vegeta.Target) error {
 	target.Method, target.URL = http.MethodGet, "http://journey/"
@@ -204,10 +216,15 @@ func (s *stream) RoundTrip(hit *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the number of the hit: %w", err)
 	}
-	if s.pacer != nil && n >= uint64(len(s.pacer.due)) {
-		return nil, errors.New("a hit beyond the schedule")
+	due := time.Now()
+	if s.pacer != nil {
+		at, known := s.pacer.dueAt(n)
+		if !known {
+			return nil, errors.New("a hit beyond the schedule")
+		}
+		due = s.start.Add(at)
 	}
-	s.arrive(n)
+	s.arrive(n, due)
 	return &http.Response{
 		StatusCode: http.StatusNoContent, Body: http.NoBody, Request: hit,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
@@ -215,12 +232,8 @@ func (s *stream) RoundTrip(hit *http.Request) (*http.Response, error) {
 }
 
 // arrive makes the results of this worker's n-th hit.
-func (s *stream) arrive(n uint64) {
+func (s *stream) arrive(n uint64, due time.Time) {
 	seq := n*uint64(s.g.share.workers()) + uint64(s.g.share.Worker)
-	due := time.Now()
-	if s.pacer != nil {
-		due = s.start.Add(s.pacer.due[n])
-	}
 	if s.g.inFlight.Add(1) > s.g.share.maxInFlight() {
 		s.g.inFlight.Add(-1)
 		s.g.emit(s.notSent(seq, due))

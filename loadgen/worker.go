@@ -19,8 +19,16 @@ const flushEvery = 100 * time.Millisecond
 // command is what a parent tells a worker after the share, one JSON object a
 // line.
 type command struct {
-	Start time.Time `json:"start,omitzero"` // time zero, for a share that does not say
-	Stop  bool      `json:"stop,omitempty"` // send no more, let what is under way end
+	Start time.Time   `json:"start,omitzero"` // time zero, for a share that does not say
+	Stop  bool        `json:"stop,omitempty"` // send no more, let what is under way end
+	Rate  *rateChange `json:"rate,omitempty"`
+}
+
+// rateChange gives a load another rate from an offset on.
+type rateChange struct {
+	Load string        `json:"load"`
+	At   time.Duration `json:"at"` // from time zero
+	To   float64       `json:"to"` // arrivals per second
 }
 
 // Main is the worker process of Start: it reads a Share and then commands
@@ -48,14 +56,14 @@ func work(ctx context.Context, stdin io.Reader, stdout io.Writer) error {
 		return out.fail(fmt.Errorf("reading the share: %w", err))
 	}
 	running, stop := context.WithCancel(ctx)
-	defer stop()
 	gone, parentGone := context.WithCancel(context.WithoutCancel(ctx))
 	defer parentGone()
 	starts := make(chan time.Time, 1)
 	var helpers sync.WaitGroup
-	helpers.Go(func() { obey(commands, starts, stop); parentGone() })
-	defer helpers.Wait()
-	err := send(running, gone, share, starts, out)
+	rates := make(chan rateChange)
+	helpers.Go(func() { obey(running, commands, starts, rates, stop); parentGone() })
+	defer func() { stop(); helpers.Wait() }()
+	err := send(running, gone, share, orders{starts, rates}, out)
 	if err == nil && ctx.Err() != nil {
 		err = errors.New("interrupted")
 	}
@@ -65,9 +73,15 @@ func work(ctx context.Context, stdin io.Reader, stdout io.Writer) error {
 	return out.do((*encoder).done)
 }
 
+// orders are the commands for a load that is being sent.
+type orders struct {
+	starts <-chan time.Time
+	rates  <-chan rateChange
+}
+
 // send prepares the share, says so, and runs its load until ctx ends or, at
 // once, until gone does.
-func send(ctx, gone context.Context, share Share, starts <-chan time.Time, out *reporter) error {
+func send(ctx, gone context.Context, share Share, from orders, out *reporter) error {
 	g, err := prepare(ctx, share)
 	if err != nil {
 		return err
@@ -77,31 +91,43 @@ func send(ctx, gone context.Context, share Share, starts <-chan time.Time, out *
 	if err := out.do((*encoder).ready); err != nil {
 		return fmt.Errorf("reporting: %w", err)
 	}
-	g.work(ctx, starts, out)
+	g.work(ctx, from, out)
 	return nil
 }
 
 // work runs the load from when its time zero is known.
-func (g *generator) work(ctx context.Context, starts <-chan time.Time, out *reporter) {
+func (g *generator) work(ctx context.Context, from orders, out *reporter) {
 	start := g.share.Start
 	if start.IsZero() {
 		select {
-		case start = <-starts:
+		case start = <-from.starts:
 		case <-ctx.Done():
 			return
 		}
 	}
 	flushing, stop := context.WithCancel(context.WithoutCancel(ctx))
-	var flusher sync.WaitGroup
-	flusher.Go(func() { out.flushRegularly(flushing) })
-	defer flusher.Wait()
+	var beside sync.WaitGroup
+	beside.Go(func() { out.flushRegularly(flushing) })
+	beside.Go(func() { g.changeRates(flushing, from.rates) })
+	defer beside.Wait()
 	defer stop()
 	g.run(ctx, start, out.result)
 }
 
+func (g *generator) changeRates(ctx context.Context, rates <-chan rateChange) {
+	for {
+		select {
+		case c := <-rates:
+			g.setRate(c)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
 // obey carries out commands until stdin closes; then nobody wants the load
 // any more.
-func obey(commands *json.Decoder, starts chan<- time.Time, stop func()) {
+func obey(ctx context.Context, commands *json.Decoder, starts chan<- time.Time, rates chan<- rateChange, stop func()) {
 	for {
 		var c command
 		if err := commands.Decode(&c); err != nil {
@@ -110,6 +136,12 @@ func obey(commands *json.Decoder, starts chan<- time.Time, stop func()) {
 		}
 		if c.Stop {
 			stop()
+		}
+		if c.Rate != nil {
+			select {
+			case rates <- *c.Rate:
+			case <-ctx.Done(): // the load has ended
+			}
 		}
 		if !c.Start.IsZero() {
 			select {
