@@ -353,7 +353,7 @@ func TestBreaker(t *testing.T) {
 		if got := call(); got != "circuit_breaker open" || sent != 0 {
 			t.Fatalf("open: %s, %d sent", got, sent)
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		calls(1) // half-open, fails
 		if sent != 1 || state() != 2 {
 			t.Fatalf("a probe that failed: %d sent, state %v", sent, state())

@@ -56,14 +56,14 @@ func (s *span) SetAttributes(kv ...attribute.KeyValue) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, a := range kv {
-		s.attributes[string(a.Key)] = a.Value.Emit()
+		s.attributes[string(a.Key)] = a.Value.String()
 	}
 }
 func (s *span) SetStatus(code codes.Code, _ string) { s.status = code }
 func (s *span) AddEvent(name string, opts ...trace.EventOption) {
 	config := trace.NewEventConfig(opts...)
 	for _, a := range config.Attributes() {
-		name += " " + string(a.Key) + "=" + a.Value.Emit()
+		name += " " + string(a.Key) + "=" + a.Value.String()
 	}
 	s.events = append(s.events, name)
 }

@@ -31,7 +31,6 @@ func dialGRPC(callee string, addrs []string, edge *resilience.Edge) (*grpc.Clien
 		grpc.WithDisableRetry(),
 		grpc.WithNoProxy(),
 		grpc.WithIdleTimeout(0),
-		grpc.WithSharedWriteBuffer(true),
 		// A callee that comes back is found within a second; grpc-go's own limit is two minutes.
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},

@@ -40,7 +40,6 @@ func newGRPCServer(rt *Runtime, register func(grpc.ServiceRegistrar), health grp
 		grpc.MaxRecvMsgSize(maxBody),
 		grpc.MaxHeaderListSize(maxHeader),
 		grpc.ConnectionTimeout(headerTimeout),
-		grpc.SharedWriteBuffer(true), // an idle connection then holds no buffer
 	)
 	if register != nil {
 		register(server)

@@ -321,8 +321,12 @@ func TestDrain(t *testing.T) {
 		t.Errorf("readiness while draining: %d %q", status, body)
 	}
 	close(release)
+	began := time.Now()
 	if err := r.end(); err != nil {
 		t.Error(err)
+	}
+	if took := time.Since(began); took > defaultDrain-time.Second {
+		t.Errorf("with nothing under way any more it took %s", took)
 	}
 	wait.Wait()
 }
