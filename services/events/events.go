@@ -61,10 +61,10 @@ type Streams interface {
 // EnsureStreams makes the streams that keep the messages of this package. Every service that
 // sends or consumes calls it, so that none has to start first.
 func EnsureStreams(ctx context.Context, broker Streams) error {
-	return errors.Join(
-		broker.EnsureStream(ctx, OrdersStream, "orders.>"),
-		broker.EnsureStream(ctx, DeadLettersStream, "dead.>"),
-	)
+	if err := broker.EnsureStream(ctx, OrdersStream, "orders.>"); err != nil {
+		return err
+	}
+	return broker.EnsureStream(ctx, DeadLettersStream, "dead.>")
 }
 
 // Broker is a broker to consume from; a broker.Client is one.

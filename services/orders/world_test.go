@@ -15,6 +15,7 @@ import (
 	"go.opentelemetry.io/otel/trace/noop"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	"github.com/faultline-lab/faultline/services/kit/outbox"
@@ -48,14 +49,15 @@ type world struct {
 	fault        func(op, order string) fault // nil means fine; called under mu
 	hold         func(op, order string)       // called before each call, without mu
 	late         []func()
-	calls        map[string]int // by op
+	calls        map[string]int    // by op
+	traces       map[string]string // the traceparent of the last call, by op
 	brokerDown   bool
 	chargeTwice  bool // a deliberate break: captures again at each Charge
 }
 
 func newWorld() *world {
 	return &world{reservations: map[string]string{}, stock: 1_000_000, charges: map[string]*paymentsv1.Charge{},
-		published: map[string]bool{}, calls: map[string]int{}}
+		published: map[string]bool{}, calls: map[string]int{}, traces: map[string]string{}}
 }
 
 // call runs the effect of a call as the world's faults have it.
@@ -69,6 +71,9 @@ func (w *world) call(ctx context.Context, op, order string, effect func() error)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.calls[op]++
+	if md, ok := metadata.FromIncomingContext(ctx); ok {
+		w.traces[op] = strings.Join(md.Get("traceparent"), ",")
+	}
 	f := fine
 	if w.fault != nil {
 		f = w.fault(op, order)
@@ -92,6 +97,24 @@ func (w *world) call(ctx context.Context, op, order string, effect func() error)
 		return status.Error(codes.FailedPrecondition, "so it says")
 	}
 	return effect()
+}
+
+func (w *world) setFault(f func(op, order string) fault) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.fault = f
+}
+
+func (w *world) shipped(order string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.reservations[order] = "shipped"
+}
+
+func (w *world) traceOf(op string) string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.traces[op]
 }
 
 // flush lets all arrive that is still on its way.

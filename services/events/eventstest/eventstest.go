@@ -2,6 +2,7 @@
 package eventstest
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"testing"
@@ -62,6 +63,9 @@ func (b *Broker) Messages(t *testing.T, stream, subject string) int {
 		t.Fatal(err)
 	}
 	s, err := js.Stream(t.Context(), stream)
+	if errors.Is(err, jetstream.ErrStreamNotFound) { // nobody has made it yet
+		return 0
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
