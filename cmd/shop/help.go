@@ -70,6 +70,7 @@ func overview(w io.Writer) error {
 	for _, m := range members() {
 		fmt.Fprintf(table, "  %s\t%s\t%s\n", m.name, m.protocol, m.about)
 	}
+	fmt.Fprintf(table, "\nNot of the shop:\n  %s\t%s\t%s\n", nodeMember().name, nodeMember().protocol, nodeMember().about)
 	fmt.Fprint(table, environment, examples)
 	return table.Flush()
 }

@@ -3,6 +3,7 @@
 //	shop gateway        serves one service, as its environment says
 //	shop all            serves every service and the broker in one process
 //	shop broker         serves the message broker
+//	shop node           serves a node of any other system, see services/node
 //	shop help [what]    explains
 //
 // It exits with 0 after SIGTERM or Ctrl-C, once requests under way are done;

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/faultline-lab/faultline/services/accounts"
 	"github.com/faultline-lab/faultline/services/bank"
@@ -10,6 +11,7 @@ import (
 	"github.com/faultline-lab/faultline/services/gateway"
 	"github.com/faultline-lab/faultline/services/inventory"
 	"github.com/faultline-lab/faultline/services/kit"
+	"github.com/faultline-lab/faultline/services/node"
 	"github.com/faultline-lab/faultline/services/notifications"
 	"github.com/faultline-lab/faultline/services/orders"
 	"github.com/faultline-lab/faultline/services/payments"
@@ -59,16 +61,36 @@ func members() []*member {
 	}
 }
 
+// nodeMember serves a service that is all configuration. It is no part of the
+// shop: systems of other shapes are made of it.
+func nodeMember() *member {
+	m := &member{
+		name: "node", protocol: "http or grpc", about: "a service that is all configuration, to make systems of any shape of",
+		run: func(ctx context.Context, e kit.Env) error { return node.Run(ctx, e) },
+	}
+	for _, variable := range node.Variables() {
+		about := variable.About
+		if variable.Default != nil && variable.Default != "" {
+			about += fmt.Sprintf(" (%v)", variable.Default)
+		}
+		m.env = append(m.env, [2]string{variable.Name, about})
+	}
+	return m
+}
+
+// served are all that can be served one by one.
+func served() []*member { return append(members(), nodeMember()) }
+
 func memberNames() []string {
 	var names []string
-	for _, m := range members() {
+	for _, m := range served() {
 		names = append(names, m.name)
 	}
 	return names
 }
 
 func find(name string) *member {
-	for _, m := range members() {
+	for _, m := range served() {
 		if m.name == name {
 			return m
 		}
