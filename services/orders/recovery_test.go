@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/faultline-lab/faultline/services/events/eventstest"
 )
 
 func TestPace(t *testing.T) {
@@ -224,17 +226,9 @@ func TestKeeper(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = l.keeper.run(ctx) })
-	for range 1000 {
-		if testutil.ToFloat64(l.sagas.metrics.pending) == 3 {
-			break
-		}
-		time.Sleep(time.Millisecond)
-	}
+	eventstest.Eventually(t, "3 sagas pending", func() bool { return testutil.ToFloat64(l.sagas.metrics.pending) == 3 })
 	cancel()
 	wg.Wait()
-	if n := testutil.ToFloat64(l.sagas.metrics.pending); n != 3 {
-		t.Errorf("%v sagas pending, want 3", n)
-	}
 	l.db.Close()
 	if err := l.keeper.beat(t.Context()); err == nil {
 		t.Error("a beat without a store succeeded")
@@ -250,11 +244,10 @@ func TestRecoveryEnds(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- l.recovery.run(ctx) }()
-	for {
-		if n, err := l.sagas.ledger.pending(t.Context()); err != nil || n == 0 {
-			break
-		}
-	}
+	eventstest.Eventually(t, "all sagas ended", func() bool {
+		n, err := l.sagas.ledger.pending(t.Context())
+		return err == nil && n == 0
+	})
 	cancel()
 	if err := <-done; err != nil {
 		t.Error(err)

@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	"github.com/faultline-lab/faultline/services/events/eventstest"
 	"github.com/faultline-lab/faultline/services/kit/outbox"
 	"github.com/faultline-lab/faultline/services/kit/store"
 	inventoryv1 "github.com/faultline-lab/faultline/services/proto/shop/inventory/v1"
@@ -339,18 +340,10 @@ func (l *life) publish(t *testing.T) {
 	wg.Go(func() { _ = l.outbox.Run(ctx) })
 	defer wg.Wait()
 	defer cancel()
-	limit := time.After(20 * time.Second)
-	for {
-		if n, err := l.outbox.Pending(ctx); err != nil || n == 0 {
-			return
-		}
-		select {
-		case <-limit:
-			t.Error("events stay unpublished")
-			return
-		case <-time.After(time.Millisecond):
-		}
-	}
+	eventstest.Eventually(t, "all events published", func() bool {
+		n, err := l.outbox.Pending(ctx)
+		return err != nil || n == 0
+	})
 }
 
 // settle recovers and publishes until nothing is open.
