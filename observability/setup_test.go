@@ -227,7 +227,7 @@ func TestMissingCollector(t *testing.T) {
 	for range logs {
 		tel.Log.Info("l")
 	}
-	if slowest > 500*time.Millisecond {
+	if slowest > 2*time.Second {
 		t.Errorf("a span took %v", slowest)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)

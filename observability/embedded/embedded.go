@@ -48,7 +48,7 @@ type Config struct {
 type Limits struct {
 	Spans         int64 // stored, 1,000,000
 	Logs          int64 // records stored, 500,000
-	DatabaseBytes int64 // of telemetry.db, 1 GiB; at about 0.5 KiB a span
+	DatabaseBytes int64 // of telemetry.db, 1 GiB; a span takes about 0.35 KB
 	ProfileBytes  int64 // of all profiles, 128 MiB
 	MessageBytes  int64 // of one OTLP message or profile, unpacked, 8 MiB
 	QueueBytes    int64 // waiting to be written, 32 MiB

@@ -19,6 +19,9 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv(victimDir); dir != "" {
 		beKilled(dir)
 	}
+	if url := os.Getenv(sendersURL); url != "" {
+		beSenders(url)
+	}
 	goleak.VerifyTestMain(m)
 }
 
@@ -62,12 +65,12 @@ func setup(t testing.TB, b *Backend, service string) *observability.Telemetry {
 }
 
 // eventually waits until check is content; the test fails with its last
-// complaint after ten seconds.
+// complaint after half a minute.
 func eventually(t testing.TB, check func() string) {
 	t.Helper()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	limit := time.After(10 * time.Second)
+	limit := time.After(30 * time.Second)
 	for {
 		complaint := check()
 		if complaint == "" {
