@@ -44,11 +44,10 @@ func beKilled(dir string) {
 		panic(err)
 	}
 	said := false
-	for {
+	for range time.Tick(time.Millisecond) {
 		spanCtx, span := tel.Tracer().Start(ctx, "work")
 		tel.Log.InfoContext(spanCtx, "working")
 		span.End()
-		time.Sleep(time.Millisecond)
 		if said {
 			continue
 		}
