@@ -4,12 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/faultline-lab/faultline/chaos"
 	"github.com/faultline-lab/faultline/internal/measure/grammar"
@@ -22,17 +19,19 @@ import (
 func validateCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "validate SCENARIO...", Short: "Check scenarios, and say everything that is wrong with them", GroupID: "learn",
-		Long: "Check scenarios, by name or by path, and their systems, without starting anything.\nEvery error of a file is told at once, with its place.",
-		Args: cobra.MinimumNArgs(1),
+		Long: `Check scenarios, by name or by path, and their systems, without starting anything.
+Every error of a file is told at once, with its place.`,
+		Example: `  faultline validate cascade-failure ./mine.yaml`,
+		Args:    between(1, -1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var errs []error
 			for _, name := range args {
-				plans, err := compile(name, planFlags{})
+				worked, err := compile(name, planFlags{})
 				if err != nil {
 					errs = append(errs, err)
 					continue
 				}
-				fmt.Fprintf(cmd.OutOrStdout(), "%s: ok, %s\n", name, countOf(len(plans.plans), "variant"))
+				fmt.Fprintf(cmd.OutOrStdout(), "%s: ok, %s\n", name, countOf(len(worked.plans), "variant"))
 			}
 			if err := errors.Join(errs...); err != nil {
 				return usage(err)
@@ -42,72 +41,23 @@ func validateCommand() *cobra.Command {
 	}
 }
 
-func countOf(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
-}
-
-// planFlags are the flags that change what is planned.
-type planFlags struct {
-	variants []string
-	seed     uint64
-	seedSet  bool
-}
-
-func (f *planFlags) register(cmd *cobra.Command) {
-	cmd.Flags().StringSliceVar(&f.variants, "variant", nil, "only these variants (default: all, in the file's order)")
-	cmd.Flags().Uint64Var(&f.seed, "seed", 0, "another seed than the scenario's")
-}
-
-func (f *planFlags) read(cmd *cobra.Command) { f.seedSet = cmd.Flags().Changed("seed") }
-
-// plans is a scenario worked out for each variant that was asked for.
-type plans struct {
-	*sources
-	plans []*plan.Plan
-}
-
-func compile(name string, flags planFlags) (*plans, error) {
-	src, err := open(name)
-	if err != nil {
-		return nil, err
-	}
-	out := &plans{sources: src}
-	variants := flags.variants
-	if len(variants) == 0 {
-		variants = src.scenario.VariantNames()
-	}
-	var options plan.Options
-	if flags.seedSet {
-		options.Seed = &flags.seed
-	}
-	for _, variant := range variants {
-		p, err := plan.Compile(src.scenario, src.system, variant, options)
-		if err != nil {
-			return nil, err // it names every error of the file already
-		}
-		out.plans = append(out.plans, p)
-	}
-	return out, nil
-}
-
 func planCommand() *cobra.Command {
 	var flags planFlags
 	cmd := &cobra.Command{
-		Use: "plan SCENARIO", Short: "Print the timeline of a scenario, without running it", GroupID: "learn", Args: cobra.ExactArgs(1),
+		Use: "plan SCENARIO", Short: "Print the timeline of a scenario, without running it", GroupID: "learn", Args: between(1, 1),
+		Example: `  faultline plan cascade-failure --variant naive`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			flags.read(cmd)
 			worked, err := compile(args[0], flags)
 			if err != nil {
 				return usage(err)
 			}
+			out := cmd.OutOrStdout()
 			for i, p := range worked.plans {
 				if i > 0 {
-					fmt.Fprintln(cmd.OutOrStdout())
+					fmt.Fprintln(out)
 				}
-				if err := plan.Describe(cmd.OutOrStdout(), p, worked.system, width(cmd.OutOrStdout())); err != nil {
+				if err := plan.Describe(out, p, worked.system, width(out)); err != nil {
 					return broken(err)
 				}
 			}
@@ -120,22 +70,31 @@ func planCommand() *cobra.Command {
 
 func listCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "list", Short: "List the bundled scenarios", GroupID: "learn", Args: cobra.NoArgs,
+		Use: "list", Short: "List the scenarios: those bundled, and those in ./scenarios", GroupID: "learn", Args: between(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			table := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 4, 2, ' ', 0)
-			for _, name := range bundledScenarios() {
-				src, err := open(name)
-				if err != nil {
-					return usage(err)
-				}
-				about := strings.Join(strings.Fields(src.scenario.About), " ")
-				fmt.Fprintf(table, "%s\t%s\t%s\n", name, countOf(len(src.scenario.VariantNames()), "variant"), shorten(about, width(cmd.OutOrStdout())-len(name)-14))
+			out := cmd.OutOrStdout()
+			names := scenarioNames()
+			longest := 0
+			for _, name := range names {
+				longest = max(longest, len(name))
 			}
-			return table.Flush()
+			for _, name := range names {
+				variants, about := "-", "cannot be read; 'faultline validate "+name+"' says why"
+				if src, err := open(name); err == nil {
+					variants = countOf(len(src.scenario.VariantNames()), "variant")
+					about = strings.Join(strings.Fields(src.scenario.About), " ")
+				}
+				line := fmt.Sprintf("%-*s  %-11s  ", longest, name, variants)
+				if _, err := fmt.Fprintln(out, line+shorten(about, width(out)-len(line))); err != nil {
+					return broken(err)
+				}
+			}
+			return nil
 		},
 	}
 }
 
+// shorten cuts text to so many columns, unless they are too few to be of use.
 func shorten(text string, columns int) string {
 	runes := []rune(text)
 	if columns < 10 || len(runes) <= columns {
@@ -144,58 +103,53 @@ func shorten(text string, columns int) string {
 	return string(runes[:columns-1]) + "…"
 }
 
-func faultsCommand() *cobra.Command {
+// catalogCommand prints a catalog for a terminal of some width.
+func catalogCommand(use, short string, describe func(out io.Writer, width int) error) *cobra.Command {
 	return &cobra.Command{
-		Use: "faults", Short: "List the kinds of fault, with parameters and examples", GroupID: "learn", Args: cobra.NoArgs,
+		Use: use, Short: short, GroupID: "learn", Args: between(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return chaos.Describe(cmd.OutOrStdout(), chaos.Catalog(), width(cmd.OutOrStdout()))
+			if err := describe(cmd.OutOrStdout(), width(cmd.OutOrStdout())); err != nil {
+				return broken(err)
+			}
+			return nil
 		},
 	}
+}
+
+func faultsCommand() *cobra.Command {
+	return catalogCommand("faults", "List the kinds of fault, with parameters and examples", func(out io.Writer, width int) error {
+		return chaos.Describe(out, chaos.Catalog(), width)
+	})
 }
 
 func policiesCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "policies", Short: "List the resilience policies, with parameters and examples", GroupID: "learn", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return resilience.Describe(cmd.OutOrStdout(), resilience.Catalog(), width(cmd.OutOrStdout()))
-		},
-	}
+	return catalogCommand("policies", "List the resilience policies, with parameters and examples", func(out io.Writer, width int) error {
+		return resilience.Describe(out, resilience.Catalog(), width)
+	})
 }
 
 func measuresCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "measures", Short: "List what expectations can measure", GroupID: "learn", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return grammar.Describe(cmd.OutOrStdout(), width(cmd.OutOrStdout()))
-		},
-	}
+	return catalogCommand("measures", "List what expectations can measure", grammar.Describe)
 }
 
 func schemaCommand() *cobra.Command {
+	schemas := map[string]func() ([]byte, error){"scenario": scenario.Schema, "system": system.Schema}
 	return &cobra.Command{
 		Use: "schema scenario|system", Short: "Print the JSON schema of scenario or system files, for editors", GroupID: "learn",
-		Args: cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs), ValidArgs: []string{"scenario", "system"},
+		Args: between(1, 1), ValidArgs: []string{"scenario", "system"},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			schema := scenario.Schema
-			if args[0] == "system" {
-				schema = system.Schema
+			schema := schemas[args[0]]
+			if schema == nil {
+				return usage(fmt.Errorf("no schema of %q; there are: scenario, system", args[0]))
 			}
 			text, err := schema()
 			if err != nil {
 				return broken(err)
 			}
-			_, err = cmd.OutOrStdout().Write(text)
-			return err
+			if _, err := cmd.OutOrStdout().Write(text); err != nil {
+				return broken(err)
+			}
+			return nil
 		},
 	}
-}
-
-// width is the terminal's, at most 100 columns; 80 elsewhere.
-func width(out io.Writer) int {
-	if file, ok := out.(*os.File); ok {
-		if columns, _, err := term.GetSize(int(file.Fd())); err == nil && columns > 0 {
-			return min(columns, 100)
-		}
-	}
-	return 80
 }

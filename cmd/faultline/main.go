@@ -8,11 +8,11 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"runtime/debug"
-	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/faultline-lab/faultline/internal/check"
 )
 
 // version is set by the linker; go install leaves it to the build information.
@@ -20,9 +20,8 @@ var version string
 
 // The exit codes. They are part of the interface: scripts depend on them.
 const (
-	exitPass         = 0
-	exitFail         = 1
-	exitInconclusive = 3
+	exitPass         = check.ExitPass
+	exitInconclusive = check.ExitInconclusive
 	exitUsage        = 64
 	exitBroken       = 70
 )
@@ -33,6 +32,7 @@ type codedError struct {
 	err  error // nil when everything was said already
 }
 
+// Error is the message, or the bare code where everything was said.
 func (e *codedError) Error() string {
 	if e.err == nil {
 		return fmt.Sprintf("exit code %d", e.code)
@@ -40,6 +40,7 @@ func (e *codedError) Error() string {
 	return e.err.Error()
 }
 
+// Unwrap returns the error itself.
 func (e *codedError) Unwrap() error { return e.err }
 
 func usage(err error) error  { return &codedError{exitUsage, err} }
@@ -51,7 +52,7 @@ func main() {
 
 // Main runs the command line and returns the exit code.
 func Main(args []string, in io.Reader, out, errOut io.Writer) int {
-	ctx, stop := interruptible(errOut)
+	ctx, stop := interruptible(context.Background())
 	defer stop()
 	root := newRoot()
 	root.SetArgs(args)
@@ -74,31 +75,6 @@ func Main(args []string, in io.Reader, out, errOut io.Writer) int {
 	}
 }
 
-// interruptible ends the context on the first Ctrl-C or SIGTERM, so that
-// everything is taken down in order, and the program on the second: then the
-// guard process ends the services.
-func interruptible(errOut io.Writer) (context.Context, func()) {
-	ctx, cancel := context.WithCancel(context.Background())
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	done := make(chan struct{})
-	go func() {
-		select {
-		case <-signals:
-			fmt.Fprintln(errOut, "\nfaultline: stopping; everything is taken down (once more: at once)")
-			cancel()
-		case <-done:
-			return
-		}
-		select {
-		case <-signals:
-			os.Exit(exitInconclusive)
-		case <-done:
-		}
-	}()
-	return ctx, func() { signal.Stop(signals); close(done); cancel() }
-}
-
 func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "faultline",
@@ -108,15 +84,21 @@ load, breaks it on a timeline, and says, with evidence, whether the system held.
 
   faultline run cascade-failure     watch a failure spread, and be contained
   faultline plan cascade-failure    what would happen, and when
-  faultline list                    the bundled scenarios
+  faultline list                    the scenarios there are
 
 Exit codes: 0 pass, 1 fail, 3 inconclusive, 64 usage or a bad scenario,
 70 the lab itself failed.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Version:       buildVersion(),
+		Args:          command,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+
+		DisableFlagsInUseLine: true,
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
+	root.SetFlagErrorFunc(flagError)
+	root.SetHelpCommand(helpCommand())
 	root.AddGroup(&cobra.Group{ID: "run", Title: "Run and judge:"}, &cobra.Group{ID: "learn", Title: "Look things up:"})
 	root.AddCommand(runCommand(), checkCommand(), reportCommand(), runsCommand(),
 		validateCommand(), planCommand(), listCommand(), faultsCommand(), policiesCommand(), measuresCommand(), schemaCommand(),

@@ -13,8 +13,9 @@ import (
 func proxyCommand() *cobra.Command {
 	var cfg proxy.Config
 	cmd := &cobra.Command{
-		Use: "proxy", Short: "Hold the proxies of a run (a run starts this)", Hidden: true, Args: cobra.NoArgs,
+		Use: "proxy", Short: "Hold the proxies of a run (a run starts this)", Hidden: true, Args: between(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			endWithTheLab()
 			if err := proxy.Main(cmd.Context(), cmd.InOrStdin(), cmd.OutOrStdout(), cfg); err != nil {
 				return broken(err)
 			}
@@ -27,8 +28,9 @@ func proxyCommand() *cobra.Command {
 
 func loadCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "load", Short: "Send a plan's load (a run starts this)", Hidden: true, Args: cobra.NoArgs,
+		Use: "load", Short: "Send a plan's load (a run starts this)", Hidden: true, Args: between(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			endWithTheLab()
 			if err := loadgen.Main(cmd.Context(), cmd.InOrStdin(), cmd.OutOrStdout()); err != nil {
 				return broken(err)
 			}
@@ -39,7 +41,10 @@ func loadCommand() *cobra.Command {
 
 func guardCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "guard", Short: "End the services when the lab is gone (a run starts this)", Hidden: true, Args: cobra.NoArgs,
-		Run: func(cmd *cobra.Command, _ []string) { local.Guard(cmd.InOrStdin()) },
+		Use: "guard", Short: "End the services when the lab is gone (a run starts this)", Hidden: true, Args: between(0, 0),
+		Run: func(cmd *cobra.Command, _ []string) {
+			endWithTheLab()
+			local.Guard(cmd.InOrStdin())
+		},
 	}
 }

@@ -8,132 +8,156 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
-	"github.com/faultline-lab/faultline/internal/check"
 	"github.com/faultline-lab/faultline/internal/plan"
-	"github.com/faultline-lab/faultline/internal/record"
 	"github.com/faultline-lab/faultline/internal/report"
 	"github.com/faultline-lab/faultline/internal/run"
 )
 
-type runFlags struct {
-	planFlags
-	root  string
-	plain bool
-}
-
 func runCommand() *cobra.Command {
-	var flags runFlags
+	var flags planFlags
+	r := &runs{}
+	var plain bool
 	cmd := &cobra.Command{
-		Use: "run SCENARIO", Short: "Run a scenario: every variant once, side by side", GroupID: "run", Args: cobra.ExactArgs(1),
+		Use: "run SCENARIO", Short: "Run a scenario: every variant once, side by side", GroupID: "run", Args: between(1, 1),
 		Long: `Run a scenario, by name ('faultline list') or by path: start its system, send its
 load, bring its faults about, and judge what was measured. Every variant runs once,
 one after the other. The records stay in runs/.
 
-  faultline run cascade-failure
+Ctrl-C ends a run early: faults are lifted, everything is taken down, and what was
+recorded is judged inconclusive. A second Ctrl-C ends everything at once.`,
+		Example: `  faultline run cascade-failure
   faultline run ./mine.yaml --variant naive --seed 7`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			flags.read(cmd)
-			worked, err := compile(args[0], flags.planFlags)
+			worked, err := compile(args[0], flags)
 			if err != nil {
 				return usage(err)
 			}
-			return runAll(cmd.Context(), worked, flags, cmd.OutOrStdout(), cmd.ErrOrStderr())
+			ctx, out, done := whileRead(cmd.Context(), cmd.OutOrStdout())
+			defer done()
+			defer sayWhenStopping(ctx, cmd.ErrOrStderr())()
+			r.plans, r.out, r.errOut, r.lines = worked, out, cmd.ErrOrStderr(), plain || !isTerminal(out)
+			return r.all(ctx)
 		},
 	}
 	flags.register(cmd)
-	cmd.Flags().StringVar(&flags.root, "runs", "runs", "folder for the records")
-	cmd.Flags().BoolVar(&flags.plain, "plain", false, "plain lines of progress, as when there is no terminal")
+	rootFlag(cmd, &r.root)
+	cmd.Flags().BoolVar(&plain, "plain", false, "plain lines of progress, as when there is no terminal")
 	return cmd
 }
 
-// runAll runs each plan, judges each run, and writes the reports.
-func runAll(ctx context.Context, worked *plans, flags runFlags, out, errOut io.Writer) error {
-	self, err := os.Executable()
-	if err != nil {
+// rootFlag is the flag that says where records are.
+func rootFlag(cmd *cobra.Command, root *string) {
+	cmd.Flags().StringVar(root, "runs", "runs", "folder of the records")
+}
+
+// runs carries out the plans of a scenario, one after the other.
+type runs struct {
+	*plans
+	root        string // folder of the records
+	self        string // this program
+	lines       bool   // progress in plain lines
+	out, errOut io.Writer
+	judged      []*report.Judged
+}
+
+// all runs each plan, judges each run, and writes the report of all.
+func (r *runs) all(ctx context.Context) error {
+	var err error
+	if r.self, err = os.Executable(); err != nil {
 		return broken(fmt.Errorf("finding this program: %w", err))
 	}
-	var judged []*report.Judged
-	defer func() {
-		for _, j := range judged {
-			_ = j.Close() // it was read only
-		}
-	}()
-	fmt.Fprintf(out, "%s: %s, %s each\n", worked.scenario.Name, countOf(len(worked.plans), "variant"), worked.plans[0].Length())
-	for _, p := range worked.plans {
-		dir, runErr := runOne(ctx, worked, p, self, flags, out)
-		if dir == "" {
-			return broken(runErr)
-		}
-		j, err := judge(context.WithoutCancel(ctx), dir)
-		if err != nil {
-			return broken(errors.Join(runErr, err))
-		}
-		judged = append(judged, j)
-		if runErr != nil && !errors.Is(runErr, context.Canceled) {
-			return broken(fmt.Errorf("variant %s: %w (the record: %s)", p.Variant, runErr, dir))
-		}
-		if ctx.Err() != nil {
+	defer func() { closeAll(r.judged) }()
+	fmt.Fprintf(r.out, "%s: %s, %s each\n", r.scenario.Name, countOf(len(r.plans.plans), "variant"), r.plans.plans[0].Length())
+	var failed error
+	for _, p := range r.plans.plans {
+		if failed = r.one(ctx, p); failed != nil || ctx.Err() != nil {
 			break
 		}
 	}
-	return conclude(context.WithoutCancel(ctx), judged, flags.root, out, errOut)
+	if len(r.judged) == 0 {
+		return failed
+	}
+	concluded := r.conclude(context.WithoutCancel(ctx))
+	switch {
+	case failed != nil:
+		return failed
+	case concluded == nil && len(r.judged) < len(r.plans.plans): // what was not run proves nothing
+		return &codedError{code: exitInconclusive}
+	}
+	return concluded
 }
 
-func runOne(ctx context.Context, worked *plans, p *plan.Plan, self string, flags runFlags, out io.Writer) (string, error) {
+// one runs a plan and judges its record. A run that the lab could not go on
+// with is an error; its record is judged too, for 'faultline runs' to list, but is no result.
+func (r *runs) one(ctx context.Context, p *plan.Plan) error {
 	live := report.NewLive(report.LiveConfig{
-		Out: out, Title: p.Scenario + ", " + p.Variant, Width: width(out), Terminal: isTerminal(out) && !flags.plain, Color: colored(out),
+		Out: r.out, Title: p.Scenario + ", " + p.Variant, Width: width(r.out), Terminal: !r.lines, Color: colored(r.out),
 	})
-	fmt.Fprintf(out, "\n%s, %s: starting %s\n", p.Scenario, p.Variant, countOf(len(worked.system.Services), "service"))
+	fmt.Fprintf(r.out, "\n%s, %s: starting %s\n", p.Scenario, p.Variant, countOf(len(r.system.Services), "service"))
 	dir, err := run.Run(ctx, run.Config{
-		Plan: p, System: worked.system, Scenario: worked.text, Root: flags.root, Self: self, Bin: []string{filepath.Dir(self)},
-		Version: buildVersion(), Watch: live, Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})),
+		Plan: p, System: r.system, Scenario: r.text, Root: r.root, Self: r.self, Bin: []string{filepath.Dir(r.self)},
+		Version: buildVersion(), Watch: live, Log: slog.New(slog.NewTextHandler(r.errOut, &slog.HandlerOptions{Level: slog.LevelError})),
 	})
 	live.Clear()
-	return dir, err
-}
-
-// judge reads a recorded run, judges it, and writes what machines read beside it.
-func judge(ctx context.Context, dir string) (*report.Judged, error) {
-	j, err := report.Judge(ctx, dir)
-	if err != nil {
-		return nil, fmt.Errorf("judging %s: %w", dir, err)
+	if dir == "" {
+		return broken(err)
 	}
-	if err := j.WriteFiles(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("writing the verdict of %s: %w", dir, err), j.Close())
+	j, judgeErr := judge(context.WithoutCancel(ctx), dir)
+	if judgeErr == nil {
+		judgeErr = write(context.WithoutCancel(ctx), j)
 	}
-	return j, nil
+	if err == nil && judgeErr == nil {
+		r.judged = append(r.judged, j)
+		return nil
+	}
+	closeAll([]*report.Judged{j})
+	fmt.Fprintf(r.out, "\nrecord   %s\n", dir)
+	switch {
+	case err != nil: // if judging failed too, this is why
+		return broken(fmt.Errorf("variant %s: %w", p.Variant, err))
+	case ctx.Err() != nil: // ended before there was anything to judge
+		return &codedError{code: exitInconclusive}
+	}
+	return judgeErr
 }
 
 // conclude prints the comparison and the verdict, and writes the report of all variants in one file.
-func conclude(ctx context.Context, judged []*report.Judged, root string, out, errOut io.Writer) error {
-	if err := report.Summary(out, judged, report.Style{Color: colored(out), Width: width(out)}); err != nil {
-		return broken(err)
+func (r *runs) conclude(ctx context.Context) error {
+	if err := summarize(r.out, r.judged); err != nil {
+		return err
 	}
-	page, err := report.WritePage(ctx, judged, root)
+	page, err := report.WritePage(ctx, r.judged, r.root)
 	if err != nil {
 		return broken(fmt.Errorf("writing the report: %w", err))
 	}
-	fmt.Fprintf(out, "\nreport   %s\n", page)
-	for _, j := range judged {
-		fmt.Fprintf(out, "record   %s\n", j.Run.Dir)
+	fmt.Fprintf(r.out, "\nreport   %s\n", page)
+	for _, j := range r.judged {
+		fmt.Fprintf(r.out, "record   %s\n", j.Run.Dir)
 	}
-	return exitFor(judged)
+	return exitFor(r.judged)
 }
 
-// exitFor is the exit code of several runs: the worst outcome decides.
-func exitFor(judged []*report.Judged) error {
-	verdicts := make([]*check.Verdict, 0, len(judged))
-	for _, j := range judged {
-		verdicts = append(verdicts, j.Verdict)
-	}
-	if code := check.ExitCode(verdicts...); code != exitPass {
-		return &codedError{code: code}
+// summarize prints the runs side by side, and the verdict. That nobody reads
+// it any more is no error.
+func summarize(out io.Writer, judged []*report.Judged) error {
+	err := report.Summary(out, judged, report.Style{Color: colored(out), Width: width(out)})
+	if err != nil && !errors.Is(err, syscall.EPIPE) {
+		return broken(fmt.Errorf("writing the summary: %w", err))
 	}
 	return nil
+}
+
+func countOf(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
 }
 
 func isTerminal(out io.Writer) bool {
@@ -141,78 +165,15 @@ func isTerminal(out io.Writer) bool {
 	return ok && term.IsTerminal(int(file.Fd()))
 }
 
+// width is the terminal's, at most 100 columns; 80 elsewhere.
+func width(out io.Writer) int {
+	if file, ok := out.(*os.File); ok {
+		if columns, _, err := term.GetSize(int(file.Fd())); err == nil && columns > 0 {
+			return min(columns, 100)
+		}
+	}
+	return 80
+}
+
 // colored follows https://no-color.org.
 func colored(out io.Writer) bool { return isTerminal(out) && os.Getenv("NO_COLOR") == "" }
-
-func checkCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "check RUN...", Short: "Judge recorded runs again, from their files alone", GroupID: "run", Args: cobra.MinimumNArgs(1),
-		Long: "Judge recorded runs again. The same files give the same verdict, on any machine.\nRUN is a directory below runs/, or its name; runs/latest is the newest.",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			judged, err := judgeAll(cmd.Context(), args)
-			defer closeAll(judged)
-			if err != nil {
-				return err
-			}
-			if err := report.Summary(cmd.OutOrStdout(), judged, report.Style{Color: colored(cmd.OutOrStdout()), Width: width(cmd.OutOrStdout())}); err != nil {
-				return broken(err)
-			}
-			return exitFor(judged)
-		},
-	}
-}
-
-func reportCommand() *cobra.Command {
-	var output string
-	cmd := &cobra.Command{
-		Use: "report RUN...", Short: "Write the HTML report of recorded runs, side by side", GroupID: "run", Args: cobra.MinimumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			judged, err := judgeAll(cmd.Context(), args)
-			defer closeAll(judged)
-			if err != nil {
-				return err
-			}
-			if err := report.WritePageTo(cmd.Context(), judged, output); err != nil {
-				return broken(err)
-			}
-			fmt.Fprintln(cmd.OutOrStdout(), output)
-			return nil
-		},
-	}
-	cmd.Flags().StringVarP(&output, "output", "o", "report.html", "the file to write")
-	return cmd
-}
-
-func judgeAll(ctx context.Context, names []string) ([]*report.Judged, error) {
-	var judged []*report.Judged
-	for _, name := range names {
-		dir, err := record.Find("runs", name)
-		if err != nil {
-			return judged, usage(err)
-		}
-		j, err := judge(ctx, dir)
-		if err != nil {
-			return judged, broken(err)
-		}
-		judged = append(judged, j)
-	}
-	return judged, nil
-}
-
-func closeAll(judged []*report.Judged) {
-	for _, j := range judged {
-		_ = j.Close() // it was read only
-	}
-}
-
-func runsCommand() *cobra.Command {
-	var root string
-	cmd := &cobra.Command{
-		Use: "runs", Short: "List the recorded runs, the newest first", GroupID: "run", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return report.ListRuns(cmd.OutOrStdout(), root)
-		},
-	}
-	cmd.Flags().StringVar(&root, "runs", "runs", "folder with the records")
-	return cmd
-}

@@ -14,7 +14,7 @@ import (
 )
 
 // leaseTTL is how long faults outlive a lab that is gone.
-const leaseTTL = 3 * time.Second
+const leaseTTL = 5 * time.Second
 
 // errProxyGone is why a run ends when its proxy process does.
 var errProxyGone = errors.New("the proxy process ended by itself")
@@ -54,7 +54,7 @@ func startProxies(ctx context.Context, r *runner, gone func(error)) (*proxies, e
 	go func() {
 		select {
 		case <-process.Exited():
-			gone(errProxyGone)
+			gone(p.whyGone(ctx, log.Name()))
 		case <-p.stopping:
 		}
 	}()
@@ -104,12 +104,32 @@ func probeOf(svc *system.Service) network.Probe {
 	return probe
 }
 
+// gone tells whether the process has ended.
+func (p *proxies) gone() bool {
+	select {
+	case <-p.process.Exited():
+		return true
+	default:
+		return false
+	}
+}
+
+// whyGone words the end of a process that nobody stopped.
+func (p *proxies) whyGone(ctx context.Context, output string) error {
+	if err := p.process.Stop(ctx); err != nil { // it has ended: this is how
+		return fmt.Errorf("%w (%w); what it printed: %s", errProxyGone, err, output)
+	}
+	return fmt.Errorf("%w; what it printed: %s", errProxyGone, output)
+}
+
+// stop ends the process. One that has ended by itself was reported then.
 func (p *proxies) stop(ctx context.Context) error {
+	endedBefore := p.gone()
 	close(p.stopping)
 	p.endLease()
 	<-p.leased
 	p.injector.Close()
-	if err := p.process.Stop(ctx); err != nil {
+	if err := p.process.Stop(ctx); err != nil && !endedBefore {
 		return fmt.Errorf("stopping the proxy process: %w", err)
 	}
 	return nil

@@ -6,7 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"time"
+	"slices"
+	"sync"
 
 	"golang.org/x/sync/errgroup"
 
@@ -32,6 +33,7 @@ type rig struct {
 	controller *chaos.Controller
 	worker     *loadgen.Worker
 	samples    int // of what processes use
+	recovering sync.Once
 }
 
 func newRig(r *runner) *rig { return &rig{r: r} }
@@ -127,9 +129,10 @@ func (g *rig) targets() []embedded.Target {
 	return targets
 }
 
-// startLoad starts the load worker; results are delivered from one goroutine.
-func (g *rig) startLoad(ctx context.Context, start time.Time, sink func(loadgen.Result)) (*loadgen.Worker, error) {
-	share := loadgen.Share{Start: start, Loads: g.r.cfg.Plan.Loads, Targets: map[string]loadgen.Target{}}
+// startLoad starts the load worker, which sends once it is told to begin;
+// results are delivered from one goroutine.
+func (g *rig) startLoad(ctx context.Context, sink func(loadgen.Result)) (*loadgen.Worker, error) {
+	share := loadgen.Share{Loads: g.r.cfg.Plan.Loads, Targets: map[string]loadgen.Target{}}
 	for _, load := range g.r.cfg.Plan.Loads {
 		svc := g.r.cfg.System.Service(load.Service)
 		share.Targets[load.Service] = loadgen.Target{Protocol: svc.Protocol, Addrs: g.proxies.injector.Addrs(system.LoadCaller, load.Service)}
@@ -159,20 +162,26 @@ func (g *rig) sample() {
 
 // gate refuses a fault while what it acts on is not well: its effect could not be told from what was wrong before.
 func (g *rig) gate(ctx context.Context, f chaos.Fault) error {
-	services := append([]string(nil), f.Services...)
-	for _, edge := range f.Edges {
-		services = append(services, edge.Callee)
-		if edge.Caller != system.LoadCaller {
-			services = append(services, edge.Caller)
-		}
-	}
-	for _, service := range services {
+	for _, service := range touched(f) {
 		if err := g.launcher.Ready(ctx, service, 0); err != nil {
 			g.r.event(record.Event{Kind: record.EventHealth, Name: service, Text: "unhealthy", Data: map[string]any{"error": err.Error()}})
 			return fmt.Errorf("%s is not healthy: %w", service, err)
 		}
 	}
 	return nil
+}
+
+// touched lists the services that a fault acts on or between, each once.
+func touched(f chaos.Fault) []string {
+	services := slices.Clone(f.Services)
+	for _, edge := range f.Edges {
+		services = append(services, edge.Callee)
+		if edge.Caller != system.LoadCaller {
+			services = append(services, edge.Caller)
+		}
+	}
+	slices.Sort(services)
+	return slices.Compact(services)
 }
 
 // startController makes the controller, and refuses a plan with a fault that it cannot bring about.
@@ -192,16 +201,17 @@ func (g *rig) startController() error {
 	return nil
 }
 
-func (g *rig) recoverAll(ctx context.Context) error {
-	if g.controller == nil {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recoverWithin)
-	defer cancel()
-	if err := g.controller.RecoverAll(ctx); err != nil {
-		return fmt.Errorf("recovering faults: %w", err)
-	}
-	return nil
+// recoverAll takes back, once, every fault that still stands. What cannot be
+// taken back is a note: it makes the verdict inconclusive, and goes down with the system.
+func (g *rig) recoverAll(ctx context.Context) {
+	g.recovering.Do(func() {
+		if g.controller == nil || g.proxies.gone() { // its faults went with it
+			return
+		}
+		if err := g.controller.RecoverAll(ctx); err != nil {
+			g.r.event(record.Event{Kind: record.EventNote, Name: "faults", Text: err.Error()})
+		}
+	})
 }
 
 func (g *rig) adminAddr(service string) string {
@@ -215,11 +225,12 @@ func (g *rig) adminAddr(service string) string {
 
 // down takes everything down, in the opposite order of up, and goes on past errors.
 func (g *rig) down(ctx context.Context) error {
-	err := g.recoverAll(ctx)
+	g.recoverAll(ctx)
 	if g.worker != nil {
 		g.worker.Stop()
 		_ = g.worker.Wait() // its error was seen when it mattered
 	}
+	var err error
 	if g.backend != nil {
 		g.backend.StopScraping() // or it would count the stopped services as failed scrapes
 	}

@@ -6,9 +6,10 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"runtime/debug"
+	"sync"
 	"time"
 
-	"github.com/faultline-lab/faultline/chaos"
 	"github.com/faultline-lab/faultline/internal/measure"
 	"github.com/faultline-lab/faultline/internal/plan"
 	"github.com/faultline-lab/faultline/internal/record"
@@ -35,7 +36,7 @@ type Config struct {
 	Log *slog.Logger
 }
 
-// Watcher is told of a run's progress. Calls come from several goroutines.
+// Watcher is told of a run's progress, one call at a time.
 type Watcher interface {
 	Event(record.Event)
 	Progress(Progress)
@@ -51,16 +52,19 @@ type Progress struct {
 	Faults []string // those active, in words
 }
 
-// errAborted is the cause with which an abort condition ends the timeline.
-var errAborted = errors.New("an abort condition held")
+// Why a run may end before its time without the lab having failed.
+var (
+	errAborted     = errors.New("an abort condition held")
+	errInterrupted = errors.New("it was told to stop")
+)
 
-// recoverWithin bounds taking everything down, after success and failure alike.
-const recoverWithin = 20 * time.Second
+// downWithin bounds taking everything down, after success and failure alike.
+const downWithin = 20 * time.Second
 
 // Run carries out the plan and returns the directory of its record. The record
 // is there, and says how the run ended, after an error too, unless it could not be
-// made at all. The error is nil when the run completed or was aborted by its own scenario;
-// it wraps context.Canceled when the user interrupted it.
+// made at all: then the directory is "". A run that its scenario aborted or that ended because ctx
+// did is no error; one that the lab or the system could not go on with is.
 func Run(ctx context.Context, cfg Config) (string, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
@@ -76,28 +80,34 @@ func Run(ctx context.Context, cfg Config) (string, error) {
 		return "", fmt.Errorf("making the run's directory: %w", err)
 	}
 	r := &runner{cfg: cfg, meta: w.Meta(), record: w, live: measure.NewLive(cfg.Plan.Loads)}
-	runErr := r.execute(ctx)
+	r.rig = newRig(r)
+	why := r.execute(ctx)
+	down, cancel := context.WithTimeout(context.WithoutCancel(ctx), downWithin)
+	defer cancel()
+	failed := r.rig.down(down)
 	r.meta.Ended = time.Now()
-	r.meta.Outcome, r.meta.Reason = outcome(runErr)
+	r.meta.Outcome, r.meta.Reason = outcome(why, failed)
 	if err := w.Close(r.meta); err != nil {
-		runErr = errors.Join(runErr, fmt.Errorf("closing the record: %w", err))
+		failed = errors.Join(failed, fmt.Errorf("closing the record: %w", err))
 	}
-	if errors.Is(runErr, errAborted) {
-		runErr = nil
+	if errors.Is(why, errAborted) || errors.Is(why, errInterrupted) {
+		why = nil
 	}
-	return w.Dir(), runErr
+	return w.Dir(), errors.Join(why, failed)
 }
 
-func outcome(err error) (string, string) {
+// outcome words how the run ended for its record, from why it ended early and
+// what failed in taking it down.
+func outcome(why, failed error) (outcome, reason string) {
 	switch {
-	case err == nil:
-		return record.Completed, ""
-	case errors.Is(err, errAborted):
-		return record.Aborted, err.Error()
-	case errors.Is(err, context.Canceled):
-		return record.Interrupted, "interrupted by the user"
+	case errors.Is(why, errAborted):
+		return record.Aborted, why.Error()
+	case errors.Is(why, errInterrupted):
+		return record.Interrupted, why.Error()
+	case why != nil || failed != nil:
+		return record.Broken, errors.Join(why, failed).Error()
 	default:
-		return record.Broken, err.Error()
+		return record.Completed, ""
 	}
 }
 
@@ -109,21 +119,36 @@ type runner struct {
 	live   *measure.Live
 	rig    *rig
 	abort  context.CancelCauseFunc
+
+	telling sync.Mutex // held while Config.Watch is called
 }
 
-// execute runs everything between an open and a closed record.
-func (r *runner) execute(ctx context.Context) (err error) {
-	ctx, r.abort = context.WithCancelCause(ctx)
-	defer r.abort(nil)
-	r.rig = newRig(r)
+// execute brings everything up and drives the run to its end. It returns what
+// ended the run early: not what that brought about, such as a start that was given up.
+func (r *runner) execute(parent context.Context) error {
+	ctx, abort := context.WithCancelCause(parent)
+	defer abort(nil)
+	r.abort = abort
+	err := r.upAndDrive(ctx)
+	cause := context.Cause(ctx)
+	switch {
+	case cause == nil:
+		return err
+	case parent.Err() != nil && errors.Is(cause, context.Cause(parent)):
+		return errInterrupted
+	default:
+		return cause
+	}
+}
+
+// upAndDrive turns a panic into the end of the run, so that everything is
+// taken down in order.
+func (r *runner) upAndDrive(ctx context.Context) error {
 	defer func() {
 		if panicked := recover(); panicked != nil {
-			err = fmt.Errorf("panic in the lab: %v", panicked)
-			r.cfg.Log.Error("panic", "value", panicked, "stack", stack())
+			r.cfg.Log.Error("panic", "value", panicked, "stack", string(debug.Stack()))
+			r.abort(fmt.Errorf("panic in the lab: %v", panicked))
 		}
-		downCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recoverWithin)
-		defer cancel()
-		err = errors.Join(err, r.rig.down(downCtx))
 	}()
 	if err := r.rig.up(ctx); err != nil {
 		return err
@@ -131,113 +156,55 @@ func (r *runner) execute(ctx context.Context) (err error) {
 	return r.drive(ctx)
 }
 
+// startLead is the time from when all is ready to the first due request.
+const startLead = 50 * time.Millisecond
+
 // drive sends the load and follows the timeline until both have ended, then
 // asks for the invariants.
 func (r *runner) drive(ctx context.Context) error {
+	worker, err := r.rig.startLoad(ctx, r.result)
+	if err != nil {
+		return fmt.Errorf("starting the load: %w", err)
+	}
 	start := time.Now().Add(startLead)
 	r.meta.Load = start
 	if err := r.record.Update(r.meta); err != nil { // a lab that is killed leaves a record that says how far it came
 		return fmt.Errorf("recording the start of the load: %w", err)
 	}
-	worker, err := r.rig.startLoad(ctx, start, r.result)
-	if err != nil {
-		return fmt.Errorf("starting the load: %w", err)
-	}
-	watching, stopWatching := context.WithCancel(ctx)
-	watched := make(chan struct{})
-	go func() { defer close(watched); r.watch(watching, start) }()
+	worker.Begin(start)
+
 	timeline, endTimeline := context.WithCancelCause(ctx)
-	loadEnded := make(chan error, 1)
-	go func() {
-		err := worker.Wait()
-		if err != nil {
+	watching, stopWatching := context.WithCancel(ctx)
+	var beside sync.WaitGroup
+	beside.Go(func() { r.watch(watching, start) })
+	beside.Go(func() {
+		if err := worker.Wait(); err != nil {
 			endTimeline(fmt.Errorf("the load generator failed: %w", err))
 		}
-		loadEnded <- err
-	}()
+	})
 	err = follow(timeline, start, r.actions())
 	if err != nil {
 		worker.Stop()
 	}
-	loadErr := <-loadEnded
-	endTimeline(nil)
-	stopWatching()
-	<-watched
-	if err == nil && loadErr != nil {
+	// Faults go before requests that still wait, and before the question whether the
+	// data is right: healing is part of the answer.
+	r.rig.recoverAll(ctx)
+	if loadErr := worker.Wait(); err == nil && loadErr != nil {
 		err = fmt.Errorf("the load generator failed: %w", loadErr)
 	}
-	// Faults go before the question whether the data is right: their healing is part of it.
-	err = errors.Join(err, r.rig.recoverAll(ctx))
+	stopWatching()
+	beside.Wait()
+	endTimeline(nil)
 	if err == nil || errors.Is(err, errAborted) {
 		r.audit(context.WithoutCancel(ctx))
 	}
 	return err
 }
 
-// startLead is the time between starting the load worker and its first due
-// request: enough for the process to start, on a busy machine too.
-const startLead = 400 * time.Millisecond
-
 func (r *runner) result(result loadgen.Result) {
 	r.live.Add(result)
 	r.rig.metrics.result(result)
 	if err := r.record.Result(result); err != nil {
-		r.abort(fmt.Errorf("recording results: %w", err))
+		r.abort(err)
 	}
-}
-
-func (r *runner) event(e record.Event) {
-	if e.Time.IsZero() {
-		e.Time = time.Now()
-	}
-	if err := r.record.Event(e); err != nil {
-		r.abort(fmt.Errorf("recording events: %w", err))
-	}
-	if r.cfg.Watch != nil {
-		r.cfg.Watch.Event(e)
-	}
-}
-
-func (r *runner) phase(phase plan.Phase, begins bool) {
-	text, value := "ended", 0.0
-	if begins {
-		text, value = "started", 1
-	}
-	r.rig.metrics.phase.WithLabelValues(phase.Name).Set(value)
-	r.event(record.Event{Kind: record.EventPhase, Name: phase.Name, Text: text})
-}
-
-// inject brings about one fault of the plan. What goes wrong is an event: a
-// fault that was not felt makes the verdict inconclusive, not the run broken.
-func (r *runner) inject(ctx context.Context, w plan.Window) {
-	if w.Load != "" { // part of the load already
-		r.event(record.Event{Kind: record.EventFault, Name: w.ID, Text: "injected"})
-		return
-	}
-	if err := r.rig.controller.Inject(ctx, w.Fault); err != nil && ctx.Err() == nil {
-		r.event(record.Event{Kind: record.EventNote, Name: w.ID, Text: "injecting failed: " + err.Error()})
-	}
-}
-
-func (r *runner) recover(ctx context.Context, w plan.Window) {
-	if w.Load != "" {
-		r.event(record.Event{Kind: record.EventFault, Name: w.ID, Text: "recovered"})
-		return
-	}
-	if err := r.rig.controller.Recover(ctx, w.ID); err != nil && ctx.Err() == nil {
-		r.event(record.Event{Kind: record.EventNote, Name: w.ID, Text: "recovering failed: " + err.Error()})
-	}
-}
-
-// onFault turns what the controller says into an event.
-func (r *runner) onFault(e chaos.Event) {
-	kind, text := record.EventFault, e.Text
-	if e.Text == "note" {
-		kind, text = record.EventNote, e.Note
-	}
-	var data map[string]any
-	if e.Note != "" && kind == record.EventFault {
-		data = map[string]any{"note": e.Note}
-	}
-	r.event(record.Event{Kind: kind, Name: e.Fault.ID, Text: text, Effect: e.Effect, Data: data})
 }

@@ -35,9 +35,10 @@ func (r *runner) actions() []action {
 			action{at: phase.End, order: orderPhaseEnd, do: func(context.Context) { r.phase(phase, false) }})
 	}
 	for _, window := range r.cfg.Plan.Faults {
+		injected := make(chan struct{}) // injecting may take longer than the window
 		out = append(out,
-			action{at: window.Start, order: orderInject, apart: true, do: func(ctx context.Context) { r.inject(ctx, window) }},
-			action{at: window.End, order: orderRecover, apart: true, do: func(ctx context.Context) { r.recover(ctx, window) }})
+			action{at: window.Start, order: orderInject, apart: true, do: func(ctx context.Context) { r.inject(ctx, window); close(injected) }},
+			action{at: window.End, order: orderRecover, apart: true, do: func(ctx context.Context) { <-injected; r.recover(ctx, window) }})
 	}
 	sort.SliceStable(out, func(i, j int) bool {
 		if out[i].at != out[j].at {

@@ -6,14 +6,12 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"runtime/debug"
 	"time"
 
 	"github.com/faultline-lab/faultline/internal/check"
 	"github.com/faultline-lab/faultline/internal/measure"
 	"github.com/faultline-lab/faultline/internal/plan"
 	"github.com/faultline-lab/faultline/internal/record"
-	"github.com/faultline-lab/faultline/internal/system"
 )
 
 // watch once a second reports progress, samples what the processes use, and
@@ -31,10 +29,7 @@ func (r *runner) watch(ctx context.Context, start time.Time) {
 			return
 		case now := <-tick.C:
 			r.rig.sample()
-			progress := r.progress(now.Sub(start), now)
-			if r.cfg.Watch != nil && now.After(start) {
-				r.cfg.Watch.Progress(progress)
-			}
+			r.progress(r.state(now.Sub(start), now))
 			if that := aborts.Step(now.Sub(start), r.live.At(ctx, now, running)); that != "" {
 				r.event(record.Event{Kind: record.EventAbort, Name: that})
 				r.abort(fmt.Errorf("%w: %s", errAborted, that))
@@ -44,7 +39,7 @@ func (r *runner) watch(ctx context.Context, start time.Time) {
 	}
 }
 
-func (r *runner) progress(at time.Duration, now time.Time) Progress {
+func (r *runner) state(at time.Duration, now time.Time) Progress {
 	phase, left := phaseAt(r.cfg.Plan, at)
 	return Progress{Phase: phase, Left: left, At: at, Length: r.cfg.Plan.Length(),
 		Loads: loadsNow(r.live, r.cfg.Plan.Loads, now, at), Faults: activeAt(r.cfg.Plan, at)}
@@ -60,8 +55,11 @@ func activeAt(p *plan.Plan, at time.Duration) []string {
 	return out
 }
 
-// auditWithin bounds the wait for the system to come to rest after the load.
-const auditWithin = 15 * time.Second
+// How long the system may take to come to rest after the load, and how often it is asked.
+const (
+	auditWithin = 15 * time.Second
+	auditEvery  = 200 * time.Millisecond
+)
 
 // audit asks the system for its invariants until it says that it has settled,
 // and records the last answer.
@@ -72,33 +70,48 @@ func (r *runner) audit(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, auditWithin)
 	defer cancel()
-	tick := time.NewTicker(200 * time.Millisecond)
+	tick := time.NewTicker(auditEvery)
 	defer tick.Stop()
+	addr := r.rig.adminAddr(probe.Service)
+	var last map[string]any
+	var failed error
 	for {
-		answer, err := r.ask(ctx, probe)
-		if settled, _ := answer["settled"].(bool); err == nil && settled {
-			r.event(record.Event{Kind: record.EventAudit, Name: "invariants", Text: "settled", Data: answer})
+		answer, err := ask(ctx, "http://"+addr+probe.Get)
+		switch {
+		case err == nil:
+			last, failed = answer, nil
+		case ctx.Err() == nil || last == nil: // an answer that was cut off takes nothing from the one before
+			failed = err
+		}
+		if settled, _ := last["settled"].(bool); settled {
+			r.event(record.Event{Kind: record.EventAudit, Name: "invariants", Text: "settled", Data: last})
 			return
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			text := "not settled"
-			if err != nil {
-				text = "no answer: " + err.Error()
-			}
-			r.event(record.Event{Kind: record.EventAudit, Name: "invariants", Text: text, Data: answer})
+			r.unsettled(last, failed)
 			return
 		}
 	}
 }
 
-func (r *runner) ask(ctx context.Context, probe *system.Probe) (map[string]any, error) {
-	addr := r.rig.adminAddr(probe.Service)
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+probe.Get, nil)
+// unsettled records an audit whose time is up.
+func (r *runner) unsettled(last map[string]any, failed error) {
+	text := "not settled"
+	if failed != nil {
+		text = "no answer: " + failed.Error()
+	}
+	r.event(record.Event{Kind: record.EventAudit, Name: "invariants", Text: text, Data: last})
+}
+
+// ask gets a JSON object from a service.
+func ask(ctx context.Context, url string) (map[string]any, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return nil, err
 	}
+	request.Close = true // a kept connection would outlive the service
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
 		return nil, err
@@ -106,16 +119,14 @@ func (r *runner) ask(ctx context.Context, probe *system.Probe) (map[string]any, 
 	defer response.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(response.Body, 8<<20))
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("reading the answer of %s: %w", url, err)
 	}
 	if response.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("%s answered %s", probe.Get, response.Status)
+		return nil, fmt.Errorf("%s answered %s", url, response.Status)
 	}
 	var answer map[string]any
 	if err := json.Unmarshal(body, &answer); err != nil {
-		return nil, fmt.Errorf("reading the answer of %s: %w", probe.Get, err)
+		return nil, fmt.Errorf("reading the answer of %s: %w", url, err)
 	}
 	return answer, nil
 }
-
-func stack() string { return string(debug.Stack()) }

@@ -1,0 +1,9 @@
+//go:build !linux
+
+package main
+
+import "errors"
+
+func mount(string, string) error { return errors.New("mounts are for Linux only") }
+
+func unmount(string) error { return nil }
