@@ -175,6 +175,8 @@ func TestDoubtsVoidTheRun(t *testing.T) {
 			[]string{"the fault slow was not felt: probe latency of payments->bank was 1.25 ms before and 1.5 ms then (no traffic)"}},
 		{"lifted by the proxy", events(fault("felt", nil), record.Event{Kind: record.EventNote, Name: "proxy", Text: record.LeaseLapsed, Data: map[string]any{"toxics": 2.0}}, fault("recovered", nil)),
 			[]string{"the lab stood still for so long that the proxy lifted the faults before their end"}},
+		{"changed by hand", events(fault("felt", nil), record.Event{Kind: record.EventLoad, Name: "browse", Text: "rate set", Data: map[string]any{record.Who: "page"}}, fault("recovered", nil)),
+			[]string{"it is not the run that was planned: faults or loads were changed by hand (page)"}},
 		{"lease lapsed with no fault", events(record.Event{Kind: record.EventNote, Name: "proxy", Text: record.LeaseLapsed, Data: map[string]any{"toxics": 0.0}}),
 			[]string{"nothing shows that the fault slow was felt"}},
 		{"nothing of it", events(), []string{"nothing shows that the fault slow was felt"}},

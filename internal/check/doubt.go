@@ -31,8 +31,20 @@ func doubts(run *record.Run, set *measure.Set, lag measure.Value) []string {
 		got, allowed := figure.Seconds.Apart(lag.Number, limit.Seconds())
 		out = append(out, fmt.Sprintf("the load generator lagged: p99 of sent - due was %s, and at most %s is allowed", got, allowed))
 	}
+	out = append(out, handDoubts(run)...)
 	out = append(out, leaseDoubts(run)...)
 	return append(out, faultDoubts(run)...)
+}
+
+// handDoubts tells that somebody changed the run on its way: what was expected of the
+// plan cannot be held against it then.
+func handDoubts(run *record.Run) []string {
+	for _, e := range run.Events {
+		if who, _ := e.Data[record.Who].(string); who != "" {
+			return []string{fmt.Sprintf("it is not the run that was planned: faults or loads were changed by hand (%s)", who)}
+		}
+	}
+	return nil
 }
 
 // leaseDoubts tells of faults that the proxy lifted before their end.

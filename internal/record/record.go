@@ -84,12 +84,17 @@ const (
 	EventProcess = "process" // Name: the process; Text: started | ready | exited | killed | paused | restarted
 	EventAudit   = "audit"   // Name: invariants; Data: the probe's answer
 	EventAbort   = "abort"   // Name: the reason
+	EventLoad    = "load"    // Name: the load; Text: rate set; Data: rate, at_ms, who
 	EventNote    = "note"    // Name: a topic; anything else worth keeping, such as connections cut by a fallback
 )
 
 // LeaseLapsed is the text of a note of the proxy process: it lifted the faults
 // by itself, because the lab had stood still for too long. Data: toxics, how many it lifted.
 const LeaseLapsed = "lease lapsed"
+
+// Who is the key in an event's Data that says who did it, where it was somebody's
+// hand and not the plan.
+const Who = "who"
 
 // Event is one thing that happened.
 type Event struct {

@@ -502,3 +502,23 @@ func appendTo(t *testing.T, path, text string) {
 	_, err = f.WriteString(text)
 	must(t, errors.Join(err, f.Close()))
 }
+
+func TestReplan(t *testing.T) {
+	w := create(t)
+	must(t, w.Result(loadgen.Result{Load: "browse", Due: began.Add(time.Second), Done: began.Add(2 * time.Second)}))
+	meta := completed(w)
+	meta.Load = began
+	must(t, w.Update(meta))
+	p := w.plan.Clone()
+	p.Faults = append(p.Faults, plan.Window{Fault: chaos.Fault{ID: "by-hand"}, Start: 500 * time.Millisecond, End: 2 * time.Second})
+	must(t, w.Replan(p))
+	must(t, w.Close(meta))
+	if err := w.Replan(p); !errors.Is(err, errClosed) {
+		t.Errorf("after closing: got %v", err)
+	}
+	run, err := Open(w.Dir())
+	must(t, err)
+	if n := len(run.Plan.Faults); run.Plan.Faults[n-1].ID != "by-hand" || !strings.Contains(run.Results[0].Faults, "by-hand") {
+		t.Errorf("got faults %+v, results %+v", run.Plan.Faults, run.Results)
+	}
+}

@@ -246,6 +246,18 @@ func (w *Writer) Update(meta Meta) error {
 	return w.writeJSON(MetaFile, w.meta)
 }
 
+// Replan replaces the plan by the one that was carried out in its place, such as
+// one with faults that somebody brought about by hand.
+func (w *Writer) Replan(p *plan.Plan) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		return fmt.Errorf("replacing the plan: %w", errClosed)
+	}
+	w.plan = p
+	return w.writeJSON(PlanFile, p)
+}
+
 // Close turns the spool into results.parquet, with the ids of the faults that
 // were planned at each result's due time, and writes the final page. When the
 // results cannot be turned, because the disk is full, the spool stays and Open
