@@ -121,11 +121,19 @@ func ingestMeta(query url.Values) (Profile, error) {
 	if meta.To, err = ingestTime(query.Get("until")); err != nil {
 		return meta, fmt.Errorf("profile: until: %w", err)
 	}
+	// pyroscope-go rounds the end down to a multiple of its upload interval, so the
+	// last profile of a program seems to end before it began.
+	if meta.To.Before(meta.From) && meta.From.Sub(meta.To) <= roundedEnd {
+		meta.To = meta.From
+	}
 	if meta.To.Before(meta.From) {
 		return meta, fmt.Errorf("profile: until %v is before from %v", meta.To, meta.From)
 	}
 	return meta, nil
 }
+
+// roundedEnd is by how much a client may have rounded the end of a profile down.
+const roundedEnd = 15 * time.Second
 
 // ingestTime reads a Unix time in whatever unit its magnitude tells: clients
 // send seconds, milliseconds or nanoseconds.
