@@ -53,6 +53,7 @@ func Catalog() []Kind {
 		hedgeKind(),
 		rateLimitKind(),
 		fallbackKind(),
+		adaptiveThrottleKind(),
 		queueKind(),
 	}
 }

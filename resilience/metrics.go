@@ -58,7 +58,7 @@ func newPolicyMetrics(reg prometheus.Registerer) (*policyMetrics, error) {
 	m.hedges, errs[3] = register(reg, prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: names.PolicyHedges, Help: "Hedges sent, and those that won."}, []string{names.On, names.Outcome}))
 	m.state, errs[4] = register(reg, prometheus.NewGaugeVec(prometheus.GaugeOpts{
-		Name: names.PolicyState, Help: "State of a policy: a breaker 0 closed, 1 half-open, 2 open; of others the limit or the tokens left."},
+		Name: names.PolicyState, Help: "State of a policy: a breaker 0 closed, 1 half-open, 2 open; of others the limit now, the tokens left, the chance of rejection or the replicas ejected."},
 		[]string{names.On, names.Policy}))
 	m.fallbacks, errs[5] = register(reg, prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: names.PolicyFallbacks, Help: "Calls that a fallback answered, and those that it had no answer for."}, []string{names.On, names.Outcome}))

@@ -31,7 +31,7 @@ const (
 const (
 	PolicyRejections  = "policy_rejections_total"  // counter by on, policy, cause
 	PolicyRetries     = "policy_retries_total"     // counter by on
-	PolicyState       = "policy_state"             // gauge by on, policy: breaker 0 closed, 1 half-open, 2 open; limit now; tokens left
+	PolicyState       = "policy_state"             // gauge by on, policy: breaker 0 closed, 1 half-open, 2 open; limit now; tokens left; chance of rejection; replicas ejected
 	PolicyTransitions = "policy_transitions_total" // counter by on, policy, to
 	PolicyHedges      = "policy_hedges_total"      // counter by on, outcome: sent | won
 	PolicyFallbacks   = "policy_fallbacks_total"   // counter by on, outcome: served | missed
