@@ -54,6 +54,7 @@ func Catalog() []Kind {
 		rateLimitKind(),
 		fallbackKind(),
 		adaptiveThrottleKind(),
+		adaptiveLimitKind(),
 		queueKind(),
 	}
 }

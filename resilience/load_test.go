@@ -31,11 +31,11 @@ func pass(d time.Duration) { <-time.After(d) }
 // has begun is finished, whether its caller still waits or not.
 type station struct {
 	places chan struct{}
-	took   time.Duration
+	took   func() time.Duration
 }
 
 func newStation(workers int, took time.Duration) *station {
-	return &station{places: make(chan struct{}, workers), took: took}
+	return &station{places: make(chan struct{}, workers), took: func() time.Duration { return took }}
 }
 
 func (s *station) serve(ctx context.Context) error {
@@ -45,7 +45,7 @@ func (s *station) serve(ctx context.Context) error {
 		return status.FromContextError(ctx.Err()).Err()
 	}
 	defer func() { <-s.places }()
-	pass(s.took)
+	pass(s.took())
 	return nil
 }
 
