@@ -264,6 +264,26 @@ func TestNotes(t *testing.T) {
 	}
 }
 
+func TestDeathsAreNoted(t *testing.T) {
+	process := func(at time.Duration, text string) record.Event {
+		return record.Event{Time: began.Add(at), Kind: record.EventProcess, Name: "bank", Text: text}
+	}
+	run := newRun(expectation("", "violations() == 0"))
+	run.Events = append(run.Events, process(-second, "started"), process(-500*ms, "exited: exit status 1"), process(-400*ms, "ready"),
+		process(7*second, "killed"), process(12500*ms, "exited: signal: killed"), process(13*second, "exited"),
+		record.Event{Time: began, Kind: record.EventNote, Name: "bank", Text: "exited"})
+	want := []string{
+		"bank ended by itself while the system started: exit status 1", "bank ended by itself after 12.5s: signal: killed", "bank ended by itself after 13s",
+	}
+	if v := judge(t, run, nil); !slices.Equal(v.Notes, want) || v.Outcome != check.Pass {
+		t.Errorf("got %s, %q, want %q", v.Outcome, v.Notes, want)
+	}
+	run.Meta.Load = time.Time{}
+	if v := judge(t, run, nil); len(v.Notes) != 3 || v.Notes[2] != "bank ended by itself while the system started" {
+		t.Errorf("of a load that never started: got %q", v.Notes)
+	}
+}
+
 func TestExitCodes(t *testing.T) {
 	of := func(outcomes ...check.Outcome) []*check.Verdict {
 		var out []*check.Verdict

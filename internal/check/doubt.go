@@ -3,6 +3,7 @@ package check
 import (
 	"fmt"
 	"math"
+	"strings"
 	"time"
 
 	"github.com/faultline-lab/faultline/loadgen"
@@ -220,13 +221,28 @@ func notes(run *record.Run, set *measure.Set) []string {
 			out = append(out, figure.Count.Text(float64(lost.n))+" "+lost.what)
 		}
 	}
+	out = append(out, deaths(run)...)
 	if audit, found := set.Audit(); found && audit.Problem == "" {
 		for _, v := range audit.Violations {
 			out = append(out, "violated: "+v.Invariant+": "+v.Detail)
-			if len(out) >= maxNotes {
-				break
-			}
 		}
+	}
+	return out[:min(len(out), maxNotes)]
+}
+
+// deaths are the processes that ended although nobody asked them to: no fault, and not the end of the run.
+func deaths(run *record.Run) []string {
+	var out []string
+	for _, e := range run.Events {
+		how, ended := strings.CutPrefix(e.Text, "exited")
+		if e.Kind != record.EventProcess || !ended {
+			continue
+		}
+		when := "while the system started"
+		if at := e.Time.Sub(run.Meta.Load); !run.Meta.Load.IsZero() && at >= 0 {
+			when = "after " + figure.Duration(at)
+		}
+		out = append(out, fmt.Sprintf("%s ended by itself %s%s", e.Name, when, how))
 	}
 	return out
 }
