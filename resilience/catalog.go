@@ -56,6 +56,7 @@ func Catalog() []Kind {
 		adaptiveThrottleKind(),
 		adaptiveLimitKind(),
 		queueKind(),
+		priorityKind(),
 	}
 }
 

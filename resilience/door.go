@@ -26,6 +26,7 @@ type Door struct {
 	chain    next
 	deadline *deadlineDoor // nil without that policy
 	queue    *queue        // nil without that policy
+	priority *shedder      // nil without that policy
 }
 
 // NewDoor makes the policies of a door. It returns every error of the chain.

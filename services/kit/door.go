@@ -152,9 +152,14 @@ func (d *Door) visit(ctx context.Context, v *visit, work func(context.Context) e
 	return work(ctx)
 }
 
-// acquire waits for a worker. Its error is ErrShed, that of the queue's discipline, or that of ctx.
+// acquire waits for a worker. Its error is ErrShed, that of the request's priority, that of the queue's discipline, or that of ctx.
 func (d *Door) acquire(ctx context.Context) error {
 	d.mu.Lock()
+	now := resilience.Occupancy{Busy: d.busy, Workers: d.capacity.Workers, Waiting: d.depth, Queue: d.capacity.Queue}
+	if err := d.policies.Shed(ctx, now); err != nil {
+		d.mu.Unlock()
+		return err
+	}
 	if d.capacity.Workers == 0 || d.busy < d.capacity.Workers {
 		d.busy++
 		d.metrics.busy.Set(float64(d.busy))
