@@ -21,6 +21,7 @@ const killAfter = 5 * time.Second
 type Worker struct {
 	cmd       *exec.Cmd
 	killAfter time.Duration
+	stdin     io.Closer
 	commands  chan any
 	ready     chan struct{}
 	stopping  chan struct{}
@@ -66,6 +67,7 @@ func start(ctx context.Context, argv []string, share Share, sink func(Result), k
 		return nil, fmt.Errorf("starting the load worker: %w", err)
 	}
 	w.commands <- share
+	w.stdin = stdin
 	go w.run(ctx, stdin, stdout, share.drain(), sink)
 	select {
 	case <-w.ready:
@@ -105,6 +107,13 @@ const maxRate = 100_000
 // Share.Drain to end.
 func (w *Worker) Stop() {
 	w.stop.Do(func() { close(w.stopping) })
+}
+
+// Abandon is Stop for whoever cannot wait: requests under way are let go of at
+// once, and recorded as failed with ErrorCutOff.
+func (w *Worker) Abandon() {
+	w.Stop()
+	_ = w.stdin.Close() // it is closed already when the load has ended
 }
 
 // Wait returns when the worker has ended and sink has got its last result. It

@@ -255,6 +255,29 @@ func TestProcessIsStopped(t *testing.T) {
 	}
 }
 
+// TestProcessIsAbandoned has requests that would take an hour.
+func TestProcessIsAbandoned(t *testing.T) {
+	asked := make(chan struct{}, 100)
+	addr := serve(t, func(_ http.ResponseWriter, r *http.Request) { asked <- struct{}{}; <-r.Context().Done() })
+	share := once("http", addr, Step{Path: "/"}).at(time.Minute, 10)
+	share.Start, share.Drain, share.Loads[0].Timeout = time.Now(), time.Hour, time.Hour
+	var rows []Result
+	w, err := process(t, t.Context(), "worker", share, func(r Result) { rows = append(rows, r) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-asked
+	w.Abandon()
+	w.Abandon()
+	if err := w.Wait(); err != nil {
+		t.Error(err)
+	}
+	if len(rows) == 0 || earliest(rows).Error != ErrorCutOff {
+		t.Errorf("rows %+v", rows)
+	}
+	w.Abandon() // too late, and without harm
+}
+
 func TestProcessIsKilled(t *testing.T) {
 	share := once("http", serve(t, func(http.ResponseWriter, *http.Request) {}), Step{Path: "/"}).at(time.Minute, 100)
 	share.Start = time.Now()
