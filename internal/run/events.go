@@ -82,5 +82,6 @@ func (r *runner) onFault(e chaos.Event) {
 		event.Data = map[string]any{"note": e.Note}
 	}
 	event.Time = time.Now()
+	r.control.Load().mark(&event, e.Fault)
 	r.event(event)
 }

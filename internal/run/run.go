@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/faultline-lab/faultline/internal/measure"
@@ -32,6 +33,10 @@ type Config struct {
 	Version string
 	// Watch is told what happens while it happens; nil means nobody watches.
 	Watch Watcher
+	// Console follows the run and may act on it; nil means there is none.
+	Console Console
+	// Bench is set for a run without an end of its own: that ctx ends is no interruption then.
+	Bench bool
 	// Log gets what belongs in no record; nil discards.
 	Log *slog.Logger
 }
@@ -70,6 +75,7 @@ func Run(ctx context.Context, cfg Config) (string, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	cfg.System = cfg.Plan.Apply(cfg.System)
+	cfg.Watch = watchers(cfg)
 	meta := record.Meta{
 		Scenario: cfg.Plan.Scenario, Variant: cfg.Plan.Variant, System: cfg.Plan.System, Seed: cfg.Plan.Seed,
 		Version: cfg.Version, Machine: fmt.Sprintf("%s/%s, %d CPUs", runtime.GOOS, runtime.GOARCH, runtime.NumCPU()),
@@ -82,10 +88,14 @@ func Run(ctx context.Context, cfg Config) (string, error) {
 	r := &runner{cfg: cfg, meta: w.Meta(), record: w, live: measure.NewLive(cfg.Plan.Loads)}
 	r.rig = newRig(r)
 	why := r.execute(ctx)
+	if cfg.Bench && errors.Is(why, errInterrupted) {
+		why = nil
+	}
 	down, cancel := context.WithTimeout(context.WithoutCancel(ctx), downWithin)
 	defer cancel()
 	failed := r.rig.down(down)
 	r.meta.Ended = time.Now()
+	failed = errors.Join(failed, r.replan())
 	r.meta.Outcome, r.meta.Reason = outcome(why, failed)
 	if err := w.Close(r.meta); err != nil {
 		failed = errors.Join(failed, fmt.Errorf("closing the record: %w", err))
@@ -120,6 +130,7 @@ type runner struct {
 	rig    *rig
 	abort  context.CancelCauseFunc
 
+	control atomic.Pointer[Control]
 	telling sync.Mutex // held while Config.Watch is called
 }
 
@@ -172,6 +183,8 @@ func (r *runner) drive(ctx context.Context) error {
 		return fmt.Errorf("recording the start of the load: %w", err)
 	}
 	worker.Begin(start)
+	detach := r.attach(ctx, worker, start)
+	defer detach()
 
 	timeline, endTimeline := context.WithCancelCause(ctx)
 	watching, stopWatching := context.WithCancel(ctx)
@@ -183,9 +196,13 @@ func (r *runner) drive(ctx context.Context) error {
 		}
 	})
 	err = follow(timeline, start, r.actions())
-	if err != nil {
+	switch {
+	case errors.Is(err, errAborted) || r.cfg.Bench && err != nil: // its end is the planned one
 		worker.Stop()
+	case err != nil: // nobody waits for the answers any more
+		worker.Abandon()
 	}
+	detach()
 	// Faults go before requests that still wait, and before the question whether the
 	// data is right: healing is part of the answer.
 	r.rig.recoverAll(ctx)
@@ -204,6 +221,9 @@ func (r *runner) drive(ctx context.Context) error {
 func (r *runner) result(result loadgen.Result) {
 	r.live.Add(result)
 	r.rig.metrics.result(result)
+	if r.cfg.Console != nil {
+		r.cfg.Console.Result(result)
+	}
 	if err := r.record.Result(result); err != nil {
 		r.abort(err)
 	}
