@@ -136,7 +136,7 @@ func TestReflectionFileByFile(t *testing.T) {
 				if err != nil || methods["/shop.Orders/Place"].in.Fields().ByName("at").Message().FullName() != "google.protobuf.Timestamp" {
 					t.Errorf("methods %v, error %v", methods, err)
 				}
-			} else if err == nil || !strings.HasPrefix(err.Error(), test.want) {
+			} else if err == nil || !strings.HasPrefix(plainSpaces(err), test.want) {
 				t.Errorf("got error %v, want %s", err, test.want)
 			}
 		})
@@ -150,3 +150,7 @@ func TestReflectionServerGone(t *testing.T) {
 		t.Error("no error")
 	}
 }
+
+// plainSpaces is an error's text without the no-break spaces that protobuf puts
+// into its errors in some builds, so that nobody depends on their wording.
+func plainSpaces(err error) string { return strings.ReplaceAll(err.Error(), "\u00a0", " ") }
