@@ -38,12 +38,17 @@ func Guard(in io.Reader) {
 
 // guard is the lab's end of the guard process. A nil guard watches nothing.
 type guard struct {
-	cmd *exec.Cmd
-	mu  sync.Mutex
-	in  io.WriteCloser
+	cmd    *exec.Cmd
+	exited chan struct{}
+	exit   error // once exited is closed
+
+	mu      sync.Mutex // guards the fields below
+	in      io.WriteCloser
+	closing bool
 }
 
-func startGuard(argv []string) (*guard, error) {
+// startGuard starts the guard process. gone is told how it ended, if it does so before close.
+func startGuard(argv []string, gone func(how error)) (*guard, error) {
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is for the lab, not for its guard
 	in, err := cmd.StdinPipe()
@@ -53,7 +58,20 @@ func startGuard(argv []string) (*guard, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	return &guard{cmd: cmd, in: in}, nil
+	g := &guard{cmd: cmd, in: in, exited: make(chan struct{})}
+	go g.wait(gone)
+	return g, nil
+}
+
+func (g *guard) wait(gone func(how error)) {
+	g.exit = g.cmd.Wait()
+	g.mu.Lock()
+	closing := g.closing
+	g.mu.Unlock()
+	if !closing {
+		gone(g.exit)
+	}
+	close(g.exited)
 }
 
 func (g *guard) watch(pid int)  { g.tell('+', pid) }
@@ -68,12 +86,20 @@ func (g *guard) tell(sign byte, pid int) {
 	_, _ = fmt.Fprintf(g.in, "%c%d\n", sign, pid) // without its guard the lab still stops what it started
 }
 
+// close ends the process. One that ended before was reported then.
 func (g *guard) close() error {
 	g.mu.Lock()
-	err := g.in.Close()
-	g.mu.Unlock()
-	if err != nil {
-		return fmt.Errorf("ending the guard process: %w", err)
+	select {
+	case <-g.exited:
+	default:
+		g.closing = true
 	}
-	return g.cmd.Wait()
+	closing := g.closing
+	_ = g.in.Close() // closed already when the process has ended
+	g.mu.Unlock()
+	<-g.exited
+	if closing && g.exit != nil {
+		return fmt.Errorf("ending the guard process: %w", g.exit)
+	}
+	return nil
 }

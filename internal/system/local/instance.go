@@ -118,12 +118,16 @@ func (i *instance) wait(cmd *exec.Cmd, exited chan struct{}) {
 	close(exited)
 	i.mu.Unlock()
 	if !expected {
-		text := "exited"
-		if err != nil {
-			text += ": " + err.Error()
-		}
-		i.launcher.cfg.OnEvent(i.name, text)
+		i.launcher.cfg.OnEvent(i.name, exitText(err))
 	}
+}
+
+// exitText is the event of a process that ended by itself.
+func exitText(how error) string {
+	if how != nil {
+		return "exited: " + how.Error()
+	}
+	return "exited"
 }
 
 // awaitReady asks for health until the answer is yes, the process is gone, or its time is up.

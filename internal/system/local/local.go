@@ -151,7 +151,7 @@ func (l *Launcher) Start(ctx context.Context, addrs func(caller, callee string) 
 	l.addrs, l.env = addrs, env
 	l.mu.Unlock()
 	if len(l.cfg.Guard) > 0 {
-		g, err := startGuard(l.cfg.Guard)
+		g, err := startGuard(l.cfg.Guard, func(how error) { l.cfg.OnEvent("guard", exitText(how)) })
 		if err != nil {
 			return fmt.Errorf("starting the guard process: %w", err)
 		}

@@ -217,6 +217,26 @@ func TestAProcessThatEndsByItselfIsReported(t *testing.T) {
 	}
 }
 
+// Services outlive their guard, but whoever watches is told that nobody ends them with the lab.
+func TestAGuardThatIsKilledIsReported(t *testing.T) {
+	events := make(chan string, 10)
+	l, _ := launcher(t, func(process, text string) { events <- process + " " + text }, service("svc", "serve"))
+	if err := l.Start(t.Context(), straight(l), nil); err != nil {
+		t.Fatal(err)
+	}
+	<-events // started
+	<-events // ready
+	if err := syscall.Kill(l.GuardPID(), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-events; got != "guard exited: signal: killed" {
+		t.Errorf("event %q", got)
+	}
+	if err := errors.Join(l.Ready(t.Context(), "svc", 0), l.Stop(t.Context())); err != nil {
+		t.Errorf("without a guard: %v", err)
+	}
+}
+
 func TestUnknownService(t *testing.T) {
 	l, _ := launcher(t, nil, service("svc", "serve"))
 	if err := l.Kill(t.Context(), "svd", 0); err == nil || !strings.Contains(err.Error(), `"svd"`) {
