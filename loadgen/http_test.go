@@ -116,7 +116,8 @@ func TestHTTPRequest(t *testing.T) {
 		Method: "POST", Path: "/orders?x=a%20b", Body: `{"n": {{seq}}}`,
 		Headers: map[string]string{"Authorization": "Bearer x", "idempotency-KEY": "k-{{seq}}", "Host": "shop.example.com"},
 	})
-	share.Baggage = map[string]string{"tenant": "a b"}
+	share.Baggage = map[string]string{"tenant": "a b", "priority": "bulk"}
+	share.Loads[0].Baggage = map[string]string{"priority": "critical"}
 	row := one(t, share)
 	if got.Method != "POST" || got.RequestURI != "/orders?x=a%20b" || string(body) != `{"n": 0}` || got.Host != "shop.example.com" || got.ProtoMinor != 1 {
 		t.Errorf("%s %s of %s with %s", got.Method, got.RequestURI, got.Host, body)
@@ -129,7 +130,7 @@ func TestHTTPRequest(t *testing.T) {
 			t.Errorf("header %s: %q, want %q", name, got, want)
 		}
 	}
-	want := map[string]string{"tenant": "a%20b", "faultline.load": "browse", "faultline.journey": "0"}
+	want := map[string]string{"tenant": "a%20b", "priority": "critical", "faultline.load": "browse", "faultline.journey": "0"}
 	if bag := baggageOf(got.Header.Get("Baggage")); !reflect.DeepEqual(bag, want) {
 		t.Errorf("baggage %v, want %v", bag, want)
 	}

@@ -29,6 +29,9 @@ type Load struct {
 	SLO      time.Duration `json:"slo"`     // a journey that ends well within it counts as good; 0 means no limit
 	Timeout  time.Duration `json:"timeout"` // of each step; the client gives up after it; 0 means 30 s
 	Seed     uint64        `json:"seed"`
+	// Baggage is sent as W3C baggage with every request of this load, beside and above the share's: what kind of
+	// requests they are, such as their priority. Names that begin with "faultline." are the lab's own.
+	Baggage map[string]string `json:"baggage,omitempty"`
 }
 
 // Stage is a stretch of time over which the rate goes linearly From -> To,

@@ -84,7 +84,7 @@ func (g *generator) prepareLoad(ctx context.Context, load Load) (*journeys, erro
 		return nil, err
 	}
 	j := &journeys{load: load, steps: steps}
-	if j.baggage, err = baggagePrefix(load.Name, g.share.Baggage); err != nil {
+	if j.baggage, err = baggagePrefix(load.Name, g.share.Baggage, load.Baggage); err != nil {
 		return nil, fmt.Errorf("baggage: %w", err)
 	}
 	if load.Users == 0 {

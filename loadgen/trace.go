@@ -33,13 +33,16 @@ func newTrace() (traceID, parent string) {
 	return string(text[3:35]), string(text)
 }
 
+// ownBaggage is how the names of the lab's own baggage begin.
+const ownBaggage = "faultline."
+
 // baggagePrefix is the W3C baggage of every request of a load, up to the
-// journey's number.
-func baggagePrefix(load string, extra map[string]string) (string, error) {
-	members := make([]baggage.Member, 0, len(extra)+1)
-	all := maps.Clone(extra)
-	if all == nil {
-		all = map[string]string{}
+// journey's number. Of the extra members of one name the last counts.
+func baggagePrefix(load string, extra ...map[string]string) (string, error) {
+	var members []baggage.Member
+	all := map[string]string{}
+	for _, some := range extra {
+		maps.Copy(all, some)
 	}
 	all[names.AttrLoad] = load
 	for _, key := range slices.Sorted(maps.Keys(all)) {

@@ -1,13 +1,18 @@
 package loadgen
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"go.opentelemetry.io/otel/baggage"
 )
 
 // The protocols of a Target.
@@ -79,7 +84,25 @@ func (l Load) Validate(protocol string) error {
 	if _, err := compileSteps(l.Steps, protocol); err != nil {
 		problems = append(problems, err)
 	}
+	problems = append(problems, l.validateBaggage()...)
 	return errors.Join(problems...)
+}
+
+func (l Load) validateBaggage() []error {
+	var problems []error
+	for _, name := range slices.Sorted(maps.Keys(l.Baggage)) {
+		if strings.HasPrefix(name, ownBaggage) {
+			problems = append(problems, fmt.Errorf("baggage %q: names that begin with %q are the lab's own", name, ownBaggage))
+		}
+		// NewMember is stricter with the name than NewMemberRaw, whose name may be lost on the way.
+		if _, err := baggage.NewMember(name, "x"); err != nil {
+			problems = append(problems, fmt.Errorf("baggage %q: the name is no token, such as priority or tenant-id", name))
+		}
+		if _, err := baggage.NewMemberRaw(cmp.Or(name, "x"), l.Baggage[name]); err != nil {
+			problems = append(problems, fmt.Errorf("baggage %q: %w", name, err))
+		}
+	}
+	return problems
 }
 
 func (s Share) validateLoad(load Load) []error {

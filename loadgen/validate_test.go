@@ -48,6 +48,9 @@ func TestValidate(t *testing.T) {
 		"path over gRPC":      {grpcStep(Step{Path: "/"}), `load "browse": step 1: the service speaks gRPC: give rpc, not a method and a path`},
 		"no rpc":              {grpcStep(Step{}), `load "browse": step 1: rpc "" is not package.Service/Method`},
 		"rpc without method":  {grpcStep(Step{RPC: "a.B/"}), `load "browse": step 1: rpc "a.B/" is not package.Service/Method`},
+		"a foreign baggage":   {func(s *Share) { s.Loads[0].Baggage = map[string]string{"priority": "critical"} }, ""},
+		"the lab's baggage":   {func(s *Share) { s.Loads[0].Baggage = map[string]string{"faultline.load": "x"} }, `load "browse": baggage "faultline.load": names that begin with "faultline." are the lab's own`},
+		"a bad baggage name":  {func(s *Share) { s.Loads[0].Baggage = map[string]string{"a b": "x"} }, `load "browse": baggage "a b": the name is no token, such as priority or tenant-id`},
 		"all at once": {func(s *Share) { s.Drain = -1; s.Loads[0].Users = -1; s.at(0, 1) },
 			"max_in_flight, drain and spin cannot be negative\n" +
 				`load "browse": stage 1: lasts 0s; it must last longer than nothing` + "\n" + `slo, timeout and users cannot be negative`},

@@ -121,6 +121,9 @@ func (d *describer) load(load loadgen.Load) string {
 		text += ", slo " + figure.Duration(load.SLO)
 	}
 	text += ", timeout " + figure.Duration(load.Timeout)
+	for _, name := range slices.Sorted(maps.Keys(load.Baggage)) {
+		text += ", " + name + " " + load.Baggage[name]
+	}
 	if load.Users == 0 {
 		text += fmt.Sprintf("; about %s in all", figure.Count.Text(math.Round(expected(load.Stages))))
 	}

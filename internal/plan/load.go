@@ -12,6 +12,7 @@ import (
 	"github.com/faultline-lab/faultline/internal/scenario"
 	"github.com/faultline-lab/faultline/internal/strictyaml"
 	"github.com/faultline-lab/faultline/loadgen"
+	"github.com/faultline-lab/faultline/resilience"
 )
 
 // patience is how long a client waits for an answer where the scenario does not say.
@@ -44,6 +45,7 @@ func (c *compiler) load(in strictyaml.Named[scenario.LoadSpec]) {
 		out.Timeout = *spec.Timeout
 		c.timeout(at("timeout"), out)
 	}
+	out.Baggage = c.baggage(in.Path+".baggage", in.Value)
 	out.Steps = c.steps(in.Path, in.Value)
 	out.Stages = c.stages(in.Path, spec, at)
 	c.target(in.Path, in.Value, out)
@@ -88,6 +90,24 @@ func (c *compiler) timeout(path string, load loadgen.Load) {
 	case load.Timeout < load.SLO:
 		c.fail(path, fmt.Sprintf("a client that gives up after %s never sees an slo of %s missed", load.Timeout, load.SLO), "")
 	}
+}
+
+// baggage is what every request of the load carries. A priority that nothing goes by is a slip of the pen.
+func (c *compiler) baggage(path string, in scenario.LoadSpec) map[string]string {
+	if len(in.Baggage) == 0 {
+		return nil
+	}
+	out := map[string]string{}
+	for _, member := range in.Baggage {
+		out[member.Name] = string(member.Value)
+		if member.Name != resilience.PriorityKey || c.src.Failed(member.Path) {
+			continue
+		}
+		if _, err := resilience.ParsePriority(string(member.Value)); err != nil {
+			c.fail(member.Path, err.Error(), "")
+		}
+	}
+	return out
 }
 
 // steps are those of the journey, or the one request.

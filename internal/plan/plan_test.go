@@ -87,7 +87,7 @@ func TestLoads(t *testing.T) {
 		{
 			Name: "browse", Service: "gateway", Arrivals: loadgen.Poisson, SLO: sec(0.3), Timeout: sec(2),
 			Steps:  []loadgen.Step{{Name: "GET /products", Method: "GET", Path: "/products"}},
-			Stages: []loadgen.Stage{{For: sec(60), From: 80, To: 80}},
+			Stages: []loadgen.Stage{{For: sec(60), From: 80, To: 80}}, Baggage: map[string]string{"priority": "critical", "tenant": "7"},
 		},
 		{
 			Name: "checkout", Service: "gateway", Arrivals: loadgen.Poisson, Timeout: sec(30), Users: 5,

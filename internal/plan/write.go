@@ -95,6 +95,9 @@ func (w *writer) load(load loadgen.Load) fields {
 	if load.Timeout > 0 {
 		f.add("timeout", load.Timeout.String())
 	}
+	if len(load.Baggage) > 0 {
+		f.add("baggage", flow(load.Baggage))
+	}
 	return f
 }
 

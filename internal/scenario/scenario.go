@@ -40,13 +40,14 @@ type Scenario struct {
 type LoadSpec struct {
 	Journey string `yaml:"journey" about:"a journey of the system file; or give request or rpc"`
 	system.RequestFile
-	Rate     *strictyaml.Rate `yaml:"rate" about:"arrivals per second, over the whole run" example:"80/s"`
-	Stages   []Stage          `yaml:"stages" about:"a rate that changes: stretch after stretch; the last rate holds on to the end of the run"`
-	Users    int              `yaml:"users" min:"1" max:"100000" about:"closed loop: so many users, each starting anew when the last journey ended; in place of rate"`
-	Arrivals string           `yaml:"arrivals" allowed:"poisson,constant" about:"poisson when left out: independent arrivals; constant: evenly spaced"`
-	Service  string           `yaml:"service" about:"the service that is called; the system's entry when left out"`
-	SLO      time.Duration    `yaml:"slo" about:"a journey that ends well within it counts as good; without it, any that ends well"`
-	Timeout  *time.Duration   `yaml:"timeout" about:"after which the client gives up a step; 30s when left out"`
+	Rate     *strictyaml.Rate                `yaml:"rate" about:"arrivals per second, over the whole run" example:"80/s"`
+	Stages   []Stage                         `yaml:"stages" about:"a rate that changes: stretch after stretch; the last rate holds on to the end of the run"`
+	Users    int                             `yaml:"users" min:"1" max:"100000" about:"closed loop: so many users, each starting anew when the last journey ended; in place of rate"`
+	Arrivals string                          `yaml:"arrivals" allowed:"poisson,constant" about:"poisson when left out: independent arrivals; constant: evenly spaced"`
+	Service  string                          `yaml:"service" about:"the service that is called; the system's entry when left out"`
+	SLO      time.Duration                   `yaml:"slo" about:"a journey that ends well within it counts as good; without it, any that ends well"`
+	Timeout  *time.Duration                  `yaml:"timeout" about:"after which the client gives up a step; 30s when left out"`
+	Baggage  strictyaml.Map[strictyaml.Word] `yaml:"baggage" about:"W3C baggage of every request, passed on from service to service; priority: critical, default, sheddable or bulk is what the policy priority goes by" example:"{priority: critical}"`
 }
 
 // Stage is a stretch of time with a rate of its own.
