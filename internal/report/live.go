@@ -3,26 +3,32 @@ package report
 import (
 	"fmt"
 	"io"
+	"math"
 	"strings"
 	"sync"
 	"time"
-	"unicode/utf8"
 
 	"github.com/faultline-lab/faultline/internal/figure"
+	"github.com/faultline-lab/faultline/internal/measure"
 	"github.com/faultline-lab/faultline/internal/record"
 	"github.com/faultline-lab/faultline/internal/run"
-	"github.com/faultline-lab/faultline/observability/names"
 )
 
 // Live writes a run's progress for people: on a terminal a few lines that are
 // drawn anew each second, below what happened; elsewhere plain lines. It
-// implements run.Watcher.
+// implements run.Watcher, and io.Writer for whatever else wants to reach the same
+// terminal while the block is drawn there.
 type Live struct {
-	cfg LiveConfig
+	cfg   LiveConfig
+	style Style
 
 	mu      sync.Mutex
 	drawn   int       // lines of the block that stand on the terminal now
-	plain   time.Time // when the last plain line of figures was written
+	block   string    // the block, to draw it anew below a line that comes in between
+	began   time.Time // when the first phase started; zero before
+	plain   time.Duration
+	figures bool                       // whether a plain line of figures was written
+	history map[string][]measure.Value // goodput of each load, the last seconds
 	alerted map[string]bool
 }
 
@@ -33,189 +39,227 @@ type LiveConfig struct {
 	Terminal bool   // whether lines may be drawn over
 	Color    bool
 	Width    int           // in columns; 0 means 80
+	Height   int           // in rows; 0 means 24
 	Every    time.Duration // between plain lines of figures; 0 means 5s
 }
 
 // NewLive returns a Live; the zero values of cfg are documented there.
 func NewLive(cfg LiveConfig) *Live {
-	if cfg.Width <= 0 {
-		cfg.Width = 80
+	if cfg.Height <= 0 {
+		cfg.Height = 24
 	}
 	if cfg.Every == 0 {
 		cfg.Every = 5 * time.Second
 	}
-	return &Live{cfg: cfg, alerted: map[string]bool{}}
-}
-
-// The colours of the terminal, as ANSI escape codes.
-const (
-	red    = "31"
-	green  = "32"
-	yellow = "33"
-	dim    = "2"
-	bold   = "1"
-)
-
-func (l *Live) paint(code, text string) string {
-	if !l.cfg.Color {
-		return text
-	}
-	return "\x1b[" + code + "m" + text + "\x1b[0m"
+	cfg.Title = clean(cfg.Title)
+	style := Style{Color: cfg.Color, Width: cfg.Width}
+	cfg.Width = style.columns()
+	return &Live{cfg: cfg, style: style, alerted: map[string]bool{}, history: map[string][]measure.Value{}}
 }
 
 // Event writes what people want to know as it happens; the rest is in the record.
 func (l *Live) Event(e record.Event) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if e.Kind == record.EventPhase && l.began.IsZero() {
+		l.began = e.Time
+	}
 	mark, text := l.describe(e)
 	if text == "" {
 		return
 	}
-	l.erase()
-	fmt.Fprintln(l.cfg.Out, mark+" "+cut(text, l.cfg.Width-2))
+	cells := []cell{{text: l.when(e.Time)}, mark, {text: " " + clean(text)}}
+	if !l.cfg.Terminal {
+		l.between(plain(cells))
+		return
+	}
+	l.between(l.style.line(cells...))
 }
 
-func (l *Live) describe(e record.Event) (mark, text string) {
-	switch e.Kind {
-	case record.EventPhase:
-		if e.Text == "started" {
-			return l.paint(bold, "▸"), e.Name
-		}
-	case record.EventFault:
-		return l.describeFault(e)
-	case record.EventAlert:
-		if e.Text == "firing" && !l.alerted[e.Name] {
-			l.alerted[e.Name] = true // once is news; every replica and edge of it is in the record
-			return l.paint(yellow, "!"), "alert " + e.Name + " fires" + onWhat(e.Data)
-		}
-	case record.EventProcess:
-		if strings.HasPrefix(e.Text, "exited") {
-			return l.paint(red, "✗"), e.Name + " " + e.Text
-		}
-	case record.EventHealth:
-		return l.paint(red, "✗"), e.Name + " " + e.Text
-	case record.EventAbort:
-		return l.paint(red, "✗"), "aborted: " + e.Name
-	case record.EventNote:
-		return l.paint(yellow, "·"), e.Name + ": " + e.Text
-	case record.EventAudit:
-		if e.Text != "settled" {
-			return l.paint(yellow, "?"), e.Name + ": " + e.Text
-		}
+// plain is a line that nothing is drawn over: it may be as long as it likes.
+func plain(cells []cell) string {
+	var out strings.Builder
+	for _, c := range cells {
+		out.WriteString(c.text)
 	}
-	return "", ""
+	return strings.TrimRight(out.String(), " ")
 }
 
-// onWhat names what an alert is about, as far as its labels tell.
-func onWhat(labels map[string]any) string {
-	if caller, is := labels[names.Caller]; is {
-		return fmt.Sprintf(" on %v->%v", caller, labels[names.Callee])
+// when is the time since the first phase started, in nine columns.
+func (l *Live) when(t time.Time) string {
+	if l.began.IsZero() {
+		return strings.Repeat(" ", 9)
 	}
-	for _, label := range []string{names.On, names.Instance, names.Service} {
-		if value, is := labels[label]; is && value != "" {
-			return fmt.Sprintf(" on %v", value)
-		}
-	}
-	return ""
+	return fmt.Sprintf("%6.1fs  ", max(0, t.Sub(l.began).Seconds()))
 }
 
-func (l *Live) describeFault(e record.Event) (mark, text string) {
-	text = "fault " + e.Name + " " + e.Text
-	if e.Effect != nil && e.Effect.Measure != "" {
-		text += fmt.Sprintf(": %s %s -> %s %s", e.Effect.Measure, number(e.Effect.Before), number(e.Effect.During), e.Effect.Unit)
-	}
-	switch e.Text {
-	case "recovered":
-		return l.paint(green, "✓"), text
-	case "not felt", "not recovered":
-		return l.paint(yellow, "?"), text
-	}
-	return l.paint(red, "⚡"), text
+// Write writes lines above the block. What does not end a line does so here.
+func (l *Live) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.between(strings.TrimRight(string(p), "\n"))
+	return len(p), nil
 }
 
-func number(v float64) string { return figure.Count.Text(v) }
+// between writes lines where the block stands, and the block below them, in one
+// piece, so that nothing is ever seen half. It is called with mu held.
+func (l *Live) between(lines string) {
+	up := ""
+	if l.drawn > 0 {
+		up = erasing(l.drawn)
+	}
+	_, _ = io.WriteString(l.cfg.Out, up+lines+"\n"+l.block)
+	l.drawn = strings.Count(l.block, "\n")
+}
+
+// erasing moves up so many lines and clears from there to the end.
+func erasing(lines int) string { return fmt.Sprintf("\x1b[%dA\r\x1b[J", lines) }
 
 // Progress draws the state of the run.
 func (l *Live) Progress(p run.Progress) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.cfg.Terminal {
-		l.draw(p)
+	l.remember(p)
+	if !l.cfg.Terminal {
+		l.plainFigures(p)
 		return
 	}
-	if now := time.Unix(0, int64(p.At)); now.Sub(l.plain) >= l.cfg.Every || l.plain.IsZero() {
-		l.plain = now
-		fmt.Fprintln(l.cfg.Out, l.plainLine(p))
+	// Without wrapping, a block that is wider than a window made narrower meanwhile
+	// still takes as many lines as are counted here.
+	block := "\x1b[?7l" + strings.Join(l.lines(p), "\n") + "\n\x1b[?7h"
+	up := ""
+	if l.drawn > 0 {
+		up = erasing(l.drawn)
 	}
-}
-
-func (l *Live) plainLine(p run.Progress) string {
-	parts := []string{fmt.Sprintf("%3.0f/%.0f s %s", p.At.Seconds(), p.Length.Seconds(), p.Phase)}
-	for _, load := range p.Loads {
-		parts = append(parts, fmt.Sprintf("%s: goodput %s, p99 %s", load.Name, load.Goodput.Text(), load.P99.Text()))
-	}
-	return strings.Join(parts, " | ")
-}
-
-// draw replaces the block: a bar, a line a load, a line a fault.
-func (l *Live) draw(p run.Progress) {
-	l.erase()
-	lines := []string{l.bar(p)}
-	for _, load := range p.Loads {
-		lines = append(lines, l.loadLine(load))
-	}
-	for _, fault := range p.Faults {
-		lines = append(lines, "  "+l.paint(red, "⚡ "+cut(fault, l.cfg.Width-4)))
-	}
-	fmt.Fprint(l.cfg.Out, strings.Join(lines, "\n")+"\n")
-	l.drawn = len(lines)
-}
-
-func (l *Live) bar(p run.Progress) string {
-	head := fmt.Sprintf("%s  %s, %.0f s left", l.cfg.Title, p.Phase, p.Left.Seconds())
-	tail := fmt.Sprintf(" %.0f/%.0f s", p.At.Seconds(), p.Length.Seconds())
-	width := l.cfg.Width - utf8.RuneCountInString(head) - utf8.RuneCountInString(tail) - 4
-	if width < 8 || p.Length <= 0 {
-		return cut(head+tail, l.cfg.Width)
-	}
-	full := min(width, int(float64(width)*float64(p.At)/float64(p.Length)))
-	return l.paint(bold, head) + "  " + strings.Repeat("█", full) + l.paint(dim, strings.Repeat("░", width-full)) + tail
-}
-
-func (l *Live) loadLine(n run.LoadNow) string {
-	share := fmt.Sprintf("%8s", n.Goodput.Text())
-	switch {
-	case !n.Goodput.Known:
-	case n.Goodput.Number >= 0.99:
-		share = l.paint(green, share)
-	case n.Goodput.Number < 0.5:
-		share = l.paint(red, share)
-	default:
-		share = l.paint(yellow, share)
-	}
-	return fmt.Sprintf("  %-12s %7s   goodput %s   p99 %8s   ended %7s", cut(n.Name, 12), figure.PerSecond.Text(n.Offered), share, n.P99.Text(), n.Ended.Text())
+	_, _ = io.WriteString(l.cfg.Out, up+block)
+	l.block, l.drawn = block, strings.Count(block, "\n")
 }
 
 // Clear takes the block off the terminal.
 func (l *Live) Clear() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.erase()
-}
-
-// erase is called with mu held.
-func (l *Live) erase() {
 	if l.drawn > 0 {
-		fmt.Fprintf(l.cfg.Out, "\x1b[%dA\x1b[J", l.drawn)
-		l.drawn = 0
+		_, _ = io.WriteString(l.cfg.Out, erasing(l.drawn))
+	}
+	l.block, l.drawn = "", 0
+}
+
+// remembered is how many seconds of goodput are drawn at most.
+const remembered = 16
+
+func (l *Live) remember(p run.Progress) {
+	for _, load := range p.Loads {
+		past := append(l.history[load.Name], load.Goodput)
+		l.history[load.Name] = past[max(0, len(past)-remembered):]
 	}
 }
 
-// cut shortens text to width columns.
-func cut(text string, width int) string {
-	text = strings.Join(strings.Fields(text), " ")
-	if utf8.RuneCountInString(text) <= width || width < 2 {
-		return text
+// plainFigures writes a line of figures from time to time.
+func (l *Live) plainFigures(p run.Progress) {
+	if l.figures && p.At-l.plain < l.cfg.Every {
+		return
 	}
-	return string([]rune(text)[:width-1]) + "…"
+	l.plain, l.figures = p.At, true
+	parts := make([]string, 0, len(p.Loads))
+	for _, load := range p.Loads {
+		parts = append(parts, fmt.Sprintf("%s: goodput %s, p99 %s, %s due, %s ended", clean(load.Name), dash(load.Goodput), dash(load.P99),
+			figure.PerSecond.Text(load.Offered), dash(load.Ended)))
+	}
+	fmt.Fprintf(l.cfg.Out, "%6.1fs  %s %s of %s  %s\n", max(0, p.At.Seconds()), markNote, clean(p.Phase), seconds(p.Length), strings.Join(parts, " | "))
+}
+
+// seconds writes whole seconds, which is as exact as a clock needs.
+func seconds(d time.Duration) string { return figure.Duration(d.Round(time.Second)) }
+
+// dash is a value, or a dash where nothing ended yet.
+func dash(v measure.Value) string {
+	if !v.Known {
+		return "–"
+	}
+	return v.Text()
+}
+
+// lines is the block: a bar, a line a load, a line a fault, and no more than
+// the terminal has rows, for what has scrolled away cannot be drawn over.
+func (l *Live) lines(p run.Progress) []string {
+	lines := []string{l.bar(p)}
+	name, loads, faults := 0, p.Loads, p.Faults
+	for _, load := range loads {
+		name = max(name, columnsOf(clean(load.Name)))
+	}
+	room := max(1, l.cfg.Height-2)
+	for _, load := range loads[:min(len(loads), max(1, room-min(len(faults), 3)-1))] {
+		lines = append(lines, l.loadLine(load, min(name, 16)))
+	}
+	if left := len(loads) + 1 - len(lines); left > 0 {
+		lines = append(lines, l.style.line(cell{fmt.Sprintf("  … and %d more loads", left), dim}))
+	}
+	shown := faults[:min(len(faults), max(1, room-len(lines)))]
+	for _, fault := range shown {
+		lines = append(lines, l.style.line(cell{"  " + markFault + " " + clean(fault), red}))
+	}
+	if left := len(faults) - len(shown); left > 0 {
+		lines[len(lines)-1] = l.style.line(cell{fmt.Sprintf("  %s … and %d more faults", markFault, left+1), red})
+	}
+	return lines
+}
+
+// bar is how far the run has come: what, which phase, how long still, and a bar
+// where there is room for one.
+func (l *Live) bar(p run.Progress) string {
+	phase := clean(p.Phase)
+	if phase == "" {
+		phase = "ending"
+	}
+	head := cut(l.cfg.Title, max(8, l.cfg.Width/2))
+	state := fmt.Sprintf("  %s, %s left", phase, seconds(p.Left))
+	tail := fmt.Sprintf("  %s of %s", seconds(min(p.At, p.Length)), seconds(p.Length))
+	cells := []cell{{head, bold}, {state, ""}}
+	if width := min(40, l.cfg.Width-columnsOf(head+state+tail)-2); width >= 6 && p.Length > 0 {
+		full := max(0, min(width, int(float64(width)*float64(p.At)/float64(p.Length))))
+		cells = append(cells, cell{"  " + strings.Repeat("█", full), ""}, cell{strings.Repeat("░", width-full), dim})
+	}
+	return l.style.line(append(cells, cell{tail, ""})...)
+}
+
+// loadLine is one load now, with as much as there is room for:
+//
+//	browse    80/s due   26/s ended  goodput 26.92%  p99   2.6s  ▇▇▇▅▃▁
+func (l *Live) loadLine(n run.LoadNow, name int) string {
+	color := ""
+	if n.Goodput.Known {
+		color = colorOfShare(n.Goodput.Number)
+	}
+	ended := fmt.Sprintf("  %s ended", right(dash(n.Ended), 7))
+	cells := []cell{{fmt.Sprintf("  %s  %s due", padded(clean(n.Name), name), right(figure.PerSecond.Text(n.Offered), 6)), ""}}
+	figures := []cell{{"  goodput ", ""}, {right(dash(n.Goodput), 6), color}, {"  p99 " + right(dash(n.P99), 6), ""}}
+	used := 0
+	for _, c := range append(cells, figures...) {
+		used += columnsOf(c.text)
+	}
+	if left := l.cfg.Width - used - columnsOf(ended); left >= 0 {
+		cells, used = append(cells, cell{ended, ""}), used+columnsOf(ended)
+	}
+	cells = append(cells, figures...)
+	if left := l.cfg.Width - used - 2; left >= 4 {
+		cells = append(append(cells, cell{"  ", ""}), l.spark(n.Name, min(left, remembered))...)
+	}
+	return l.style.line(cells...)
+}
+
+// spark draws the goodput of the last seconds.
+func (l *Live) spark(load string, width int) []cell {
+	levels := []rune("▁▂▃▄▅▆▇█")
+	past := l.history[load]
+	var cells []cell
+	for _, v := range past[max(0, len(past)-width):] {
+		if !v.Known || math.IsNaN(v.Number) {
+			cells = append(cells, cell{markNote, dim})
+			continue
+		}
+		level := int(math.Round(max(0, min(1, v.Number)) * float64(len(levels)-1)))
+		cells = append(cells, cell{string(levels[level]), colorOfShare(v.Number)})
+	}
+	return cells
 }

@@ -61,7 +61,7 @@ func TestJSON(t *testing.T) {
 		if err := report.JSON(&b, v); err != nil {
 			t.Fatal(err)
 		}
-		golden(t, v.Variant+".json", b.Bytes())
+		goldenFile(t, v.Variant+".json", b.Bytes())
 		back, err := report.ReadJSON(&b)
 		if err != nil {
 			t.Fatal(err)
@@ -81,7 +81,7 @@ func TestJUnit(t *testing.T) {
 	if err := report.JUnit(&b, naive(), contained()); err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "junit.xml", b.Bytes())
+	goldenFile(t, "junit.xml", b.Bytes())
 	// The counts of suites and cases agree, by another parser's eyes.
 	var suites struct {
 		Tests, Failures, Errors int `xml:",attr"`
@@ -125,7 +125,7 @@ func TestMarkdown(t *testing.T) {
 	if err := report.Markdown(&b, naive(), contained()); err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "verdict.md", b.Bytes())
+	goldenFile(t, "verdict.md", b.Bytes())
 	for line := range strings.SplitSeq(b.String(), "\n") {
 		if bars := strings.Count(line, "|") - strings.Count(line, `\|`); strings.HasPrefix(line, "|") && bars != 6 {
 			t.Errorf("a row of %d bars: %s", bars, line)

@@ -1,10 +1,11 @@
 package report
 
-// Page is what the HTML report shows, in the shape that page.js reads. Times
-// are seconds from the start of the load, latencies milliseconds; a pointer
-// that is nil was not measured.
+// Page is what the HTML report shows, in the shape that its script reads. Times
+// are seconds from the start of the load, latencies milliseconds, shares 0 to
+// 1; a pointer that is nil was not measured.
 type Page struct {
 	Scenario string    `json:"scenario"`
+	System   string    `json:"system"`
 	About    string    `json:"about"`
 	Sources  []string  `json:"sources"`
 	Outcome  string    `json:"outcome"`
@@ -16,41 +17,51 @@ type Page struct {
 
 // PageRun is one variant's run.
 type PageRun struct {
-	ID          string               `json:"id"`
-	Variant     string               `json:"variant"`
-	About       string               `json:"about"`
-	Entry       string               `json:"entry"`
-	Outcome     string               `json:"outcome"`
-	Reasons     []string             `json:"reasons"`
-	Findings    []PageFinding        `json:"findings"`
-	Policies    []PagePolicy         `json:"policies"`
-	Phases      []PagePhase          `json:"phases"`
-	Faults      []PageFault          `json:"faults"`
-	Loads       []PageLoad           `json:"loads"`
-	Services    []PageService        `json:"services"`
-	Edges       []PageEdge           `json:"edges"`
-	Slow        []PageRequest        `json:"slow"`
-	Failed      []PageRequest        `json:"failed"`
-	FailedTotal int                  `json:"failed_total"`
-	Traces      map[string]PageTrace `json:"traces"`
-	Events      []PageEvent          `json:"events"`
-	Facts       []PageFact           `json:"facts"`
-	Processes   []PageProcess        `json:"processes"`
+	ID        string               `json:"id"`
+	Label     string               `json:"label"` // tells it from the other runs of the page
+	Seed      uint64               `json:"seed"`
+	About     string               `json:"about"`
+	Entry     string               `json:"entry"`
+	Outcome   string               `json:"outcome"`
+	Says      string               `json:"says"` // the outcome in a sentence
+	Reasons   []string             `json:"reasons"`
+	Findings  []PageFinding        `json:"findings"`
+	Policies  []PagePolicy         `json:"policies"`
+	Phases    []PagePhase          `json:"phases"`
+	Faults    []PageFault          `json:"faults"`
+	Loads     []PageLoad           `json:"loads"`
+	Spread    PageSpread           `json:"spread"`
+	Services  []PageService        `json:"services"`
+	Breakers  []PageBreaker        `json:"breakers"`
+	Edges     []PageEdge           `json:"edges"`
+	Slow      []PageSlow           `json:"slow"`
+	Failures  []PageFailure        `json:"failures"`
+	Failed    int                  `json:"failed"` // journeys that failed, all together
+	Traces    map[string]PageTrace `json:"traces"`
+	Alerts    []PageAlert          `json:"alerts"`
+	Events    []PageEvent          `json:"events"`
+	Facts     []PageFact           `json:"facts"`
+	Notes     []string             `json:"notes"`
+	Processes []PageProcess        `json:"processes"`
 }
 
 // PageFinding is one expectation and what was measured, as text.
 type PageFinding struct {
-	That    string `json:"that"`
+	That    string `json:"that"`  // as written
+	What    string `json:"what"`  // in words: goodput of browse
+	Wants   string `json:"wants"` // in words: below 50%
 	In      string `json:"in"`
 	Value   string `json:"value"`
 	Outcome string `json:"outcome"`
 	Why     string `json:"why"`
+	Source  string `json:"source"`
+	Meaning string `json:"meaning"` // of the measure, in a sentence
 }
 
-// PagePolicy is the chain of one edge or door, as text.
+// PagePolicy is the chain of one edge or door, outermost first, as text.
 type PagePolicy struct {
-	On    string `json:"on"`
-	Chain string `json:"chain"`
+	On    string   `json:"on"`
+	Chain []string `json:"chain"`
 }
 
 // PagePhase is a stretch of the run.
@@ -58,6 +69,7 @@ type PagePhase struct {
 	Name  string  `json:"name"`
 	Start float64 `json:"start"`
 	End   float64 `json:"end"`
+	Fault bool    `json:"fault"` // a fault acts in it
 }
 
 // PageFault is a fault and its window.
@@ -65,19 +77,23 @@ type PageFault struct {
 	ID       string   `json:"id"`
 	Kind     string   `json:"kind"`
 	Target   string   `json:"target"`
+	Params   string   `json:"params"` // in words
 	Edges    []string `json:"edges"`
 	Services []string `json:"services"`
+	Load     string   `json:"load,omitempty"`
 	Start    float64  `json:"start"`
 	End      float64  `json:"end"`
 }
 
 // PageLoad is one load over time and by phase.
 type PageLoad struct {
-	Name   string          `json:"name"`
-	About  string          `json:"about"`
-	SLO    float64         `json:"slo"`
-	Bins   []PageBin       `json:"bins"`
-	Phases []PageLoadPhase `json:"phases"`
+	Name     string          `json:"name"`
+	About    string          `json:"about"`
+	Service  string          `json:"service"`
+	SLO      float64         `json:"slo"`
+	Bins     []PageBin       `json:"bins"`
+	Phases   []PageLoadPhase `json:"phases"`
+	Recovery string          `json:"recovery"` // time until its goodput was back after the last fault, as text
 }
 
 // PageBin is one second of a load, by the second in which journeys were due.
@@ -93,60 +109,115 @@ type PageBin struct {
 
 // PageLoadPhase is a load's figures over one phase.
 type PageLoadPhase struct {
-	Name    string   `json:"name"`
-	Offered int      `json:"offered"`
-	Goodput *float64 `json:"goodput"`
-	Success *float64 `json:"success"`
-	P50     *float64 `json:"p50"`
-	P99     *float64 `json:"p99"`
-	Max     *float64 `json:"max"`
+	Name     string      `json:"name"`
+	Offered  int         `json:"offered"`
+	Goodput  *float64    `json:"goodput"`
+	Success  *float64    `json:"success"`
+	P50      *float64    `json:"p50"`
+	P99      *float64    `json:"p99"`
+	Max      *float64    `json:"max"`
+	Failures []PageCount `json:"failures,omitempty"`
+	Steps    []PageStep  `json:"steps,omitempty"`
 }
 
-// PageService is a service: how busy it was over time, and by phase.
+// PageCount is how often something was seen.
+type PageCount struct {
+	Name string `json:"name"`
+	N    int    `json:"n"`
+}
+
+// PageStep is one step of a journey over one phase.
+type PageStep struct {
+	Name     string   `json:"name"`
+	Requests int      `json:"requests"`
+	Success  *float64 `json:"success"`
+	P50      *float64 `json:"p50"`
+	P99      *float64 `json:"p99"`
+}
+
+// PageSpread is how the failure spread over services, from measured data alone.
+type PageSpread struct {
+	Text  string           `json:"text"` // empty where nothing can be said
+	Steps []PageSpreadStep `json:"steps"`
+}
+
+// PageSpreadStep is a service that had no worker free any more.
+type PageSpreadStep struct {
+	Service string  `json:"service"`
+	At      float64 `json:"at"`
+}
+
+// PageService is a service: how busy it was over time, and by phase. Of several replicas the
+// busiest counts.
 type PageService struct {
-	Name       string                      `json:"name"`
-	About      string                      `json:"about"`
-	Protocol   string                      `json:"protocol"`
-	Replicas   int                         `json:"replicas"`
-	Workers    int                         `json:"workers"`
-	QueueLimit int                         `json:"queue_limit"`
-	Busy       [][2]float64                `json:"busy"`  // time, share of the workers
-	Queue      [][2]float64                `json:"queue"` // time, share of the queue
-	Phases     map[string]PageServicePhase `json:"phases"`
+	Name       string              `json:"name"`
+	About      string              `json:"about"`
+	Protocol   string              `json:"protocol"`
+	Replicas   int                 `json:"replicas"`
+	Workers    int                 `json:"workers"` // of each replica; 0 means no limit
+	QueueLimit int                 `json:"queue_limit"`
+	Busy       [][2]float64        `json:"busy"`  // time, share of the workers
+	Queue      [][2]float64        `json:"queue"` // time, requests waiting
+	Shed       [][2]float64        `json:"shed"`  // time, requests turned away a second; without the zeros
+	Phases     map[string]*float64 `json:"phases"`
 }
 
-// PageServicePhase is a service's mean over one phase.
-type PageServicePhase struct {
-	Busy *float64 `json:"busy"`
+// PageBreaker is the state of an edge's circuit breaker over time: 0 closed, 1 half open, 2 open.
+type PageBreaker struct {
+	Edge   string       `json:"edge"`
+	States [][2]float64 `json:"states"` // time, state; where it changes
 }
 
 // PageEdge is an edge by phase, as its caller saw it.
 type PageEdge struct {
-	Caller string                   `json:"caller"`
-	Callee string                   `json:"callee"`
-	Faults []string                 `json:"faults"`
-	Phases map[string]PageEdgePhase `json:"phases"`
+	Caller string                  `json:"caller"`
+	Callee string                  `json:"callee"`
+	Faults []string                `json:"faults"`
+	Exact  bool                    `json:"exact"` // percentiles come from single requests, not from a histogram's buckets
+	Phases map[string]PageEdgeTime `json:"phases"`
 }
 
-// PageEdgePhase is an edge's figures over one phase.
-type PageEdgePhase struct {
+// PageEdgeTime is an edge's figures over one phase.
+type PageEdgeTime struct {
 	Rate          *float64 `json:"rate"`
 	Errors        *float64 `json:"errors"`
 	Rejected      *float64 `json:"rejected"`
 	P50           *float64 `json:"p50"`
 	P99           *float64 `json:"p99"`
 	Amplification *float64 `json:"amplification"`
+	Why           string   `json:"why,omitempty"` // why there are none
 }
 
-// PageRequest is one request in a list.
+// PageSlow is the slowest of a load's journeys that ended well.
+type PageSlow struct {
+	Load     string        `json:"load"`
+	Requests []PageRequest `json:"requests"`
+}
+
+// PageFailure is a kind of failure: the journeys that failed in one step, with one
+// error.
+type PageFailure struct {
+	Load     string        `json:"load"`
+	Step     string        `json:"step"` // of a journey of several
+	Error    string        `json:"error"`
+	N        int           `json:"n"`
+	First    float64       `json:"first"`
+	Last     float64       `json:"last"`
+	Looked   int           `json:"looked"` // at so many of their traces
+	Causes   []PageCount   `json:"causes"` // of those, what their traces say
+	Requests []PageRequest `json:"requests"`
+}
+
+// PageRequest is one journey in a list.
 type PageRequest struct {
 	Load   string  `json:"load"`
-	Step   string  `json:"step"`
+	Step   string  `json:"step"` // that decided its fate, of a journey of several
 	Due    float64 `json:"due"`
 	MS     float64 `json:"ms"`
 	OK     bool    `json:"ok"`
 	Status int     `json:"status"`
 	Error  string  `json:"error"`
+	Cause  string  `json:"cause"`
 	Faults string  `json:"faults"`
 	Trace  string  `json:"trace"`
 }
@@ -154,22 +225,42 @@ type PageRequest struct {
 // PageTrace is a trace: spans and logs, in milliseconds from its first span,
 // which began At seconds after the start of the load.
 type PageTrace struct {
-	At      float64    `json:"at"`
-	Spans   []PageSpan `json:"spans"`
-	Logs    []PageLog  `json:"logs"`
-	Dropped int        `json:"dropped"`
+	At      float64     `json:"at"`
+	End     float64     `json:"end"` // of the request; what is later happened after the answer
+	Client  *PageClient `json:"client,omitempty"`
+	Spans   []PageSpan  `json:"spans"` // parents before their children
+	Logs    []PageLog   `json:"logs"`
+	Spent   []PageSpent `json:"spent"` // where the time of the critical path went, the most first
+	Dropped int         `json:"dropped"`
+}
+
+// PageClient is the request as the load generator saw it.
+type PageClient struct {
+	Due  float64 `json:"due"`
+	Sent float64 `json:"sent"`
+	Done float64 `json:"done"`
+}
+
+// PageSpent is a part of the time of the critical path.
+type PageSpent struct {
+	What string  `json:"what"`
+	MS   float64 `json:"ms"`
 }
 
 // PageSpan is one span.
 type PageSpan struct {
 	ID         string          `json:"id"`
-	Parent     string          `json:"parent"`
+	Depth      int             `json:"depth"`
 	Name       string          `json:"name"`
 	Kind       string          `json:"kind"`
 	Service    string          `json:"service"`
-	Instance   string          `json:"instance"`
+	Instance   string          `json:"instance,omitempty"`
 	Start      float64         `json:"start"`
 	MS         float64         `json:"ms"`
+	Wait       float64         `json:"wait,omitempty"` // of these, the time in the door's queue, at their beginning
+	Critical   [][2]float64    `json:"critical,omitempty"`
+	Later      bool            `json:"later,omitempty"` // began after the answer
+	Fault      string          `json:"fault,omitempty"` // the fault that acted on its edge or on itself
 	Error      bool            `json:"error,omitempty"`
 	Message    string          `json:"message,omitempty"`
 	Attributes map[string]any  `json:"attributes,omitempty"`
@@ -186,10 +277,20 @@ type PageSpanEvent struct {
 // PageLog is one log line of a trace.
 type PageLog struct {
 	At         float64        `json:"at"`
+	Span       string         `json:"span,omitempty"`
 	Severity   string         `json:"severity"`
 	Service    string         `json:"service"`
 	Body       string         `json:"body"`
 	Attributes map[string]any `json:"attributes,omitempty"`
+}
+
+// PageAlert is one time that an alert fired.
+type PageAlert struct {
+	Name     string   `json:"name"`
+	On       string   `json:"on"`
+	Severity string   `json:"severity"`
+	Start    float64  `json:"start"`
+	End      *float64 `json:"end"` // nil: it still fired at the end
 }
 
 // PageEvent is something that happened.

@@ -1,167 +1,241 @@
 package report
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/faultline-lab/faultline/internal/check"
 	"github.com/faultline-lab/faultline/internal/figure"
 	"github.com/faultline-lab/faultline/internal/measure"
+	"github.com/faultline-lab/faultline/internal/measure/grammar"
+	"github.com/faultline-lab/faultline/internal/plan"
 	"github.com/faultline-lab/faultline/internal/record"
 )
 
-// Style says how lines for people are written.
-type Style struct {
-	Color bool
-	Width int // columns; 0 means 80
-}
-
-func (s Style) paint(code, text string) string {
-	if !s.Color {
-		return text
-	}
-	return "\x1b[" + code + "m" + text + "\x1b[0m"
-}
-
-func (s Style) outcome(o check.Outcome) string {
-	switch o {
-	case check.Pass:
-		return s.paint(green, string(o))
-	case check.Fail:
-		return s.paint(red, string(o))
-	}
-	return s.paint(yellow, string(o))
-}
-
-func (s Style) mark(o check.Outcome) string {
-	switch o {
-	case check.Pass:
-		return s.paint(green, "✓")
-	case check.Fail:
-		return s.paint(red, "✗")
-	}
-	return s.paint(yellow, "?")
-}
-
 // Summary writes several runs of a scenario side by side, the findings of each, and the verdict.
 func Summary(w io.Writer, judged []*Judged, style Style) error {
-	if style.Width <= 0 {
-		style.Width = 80
+	if len(judged) == 0 {
+		return errNoRuns
 	}
-	var out strings.Builder
-	out.WriteString("\n")
-	sideBySide(&out, judged, style)
-	verdicts := make([]*check.Verdict, 0, len(judged))
-	for _, j := range judged {
-		verdicts = append(verdicts, j.Verdict)
-		findings(&out, j, style)
+	labels := labelsOf(judged)
+	lines := []string{""}
+	lines = append(lines, newOverview(judged, labels).lines(style)...)
+	held, all := 0, 0
+	for i, j := range judged {
+		lines = append(lines, "")
+		lines = append(lines, findingLines(j, labels[i], style)...)
+		held, all = held+heldOf(j.Verdict), all+len(j.Verdict.Findings)
 	}
-	fmt.Fprintf(&out, "\n%s: %s\n", style.paint(bold, judged[0].Run.Meta.Scenario), style.outcome(check.Worst(verdicts...)))
-	_, err := io.WriteString(w, out.String())
+	worst := worstOf(judged)
+	lines = append(lines, "", style.line(cell{clean(judged[0].Run.Meta.Scenario), bold}, cell{": ", ""}, cell{string(worst), colorOf(worst)},
+		cell{fmt.Sprintf(", %d of %s held", held, counted(all, "expectation")), ""}))
+	for i := range lines {
+		lines[i] = strings.TrimRight(lines[i], " ")
+	}
+	_, err := io.WriteString(w, strings.Join(lines, "\n")+"\n")
 	return err
 }
 
-// sideBySide writes goodput and p99 of each load in each phase, a column for each run.
-func sideBySide(out *strings.Builder, judged []*Judged, style Style) {
-	const first, column = 24, 24
-	shown := judged[:min(len(judged), max(1, (style.Width-first)/column))]
-	fmt.Fprintf(out, "%-*s", first, "goodput, p99")
-	sets := make([]*measure.Set, len(shown))
-	for i, j := range shown {
-		sets[i] = measure.New(j.Run, nil)
-		fmt.Fprintf(out, "%*s", column, cut(j.Run.Meta.Variant, column-2))
-	}
-	out.WriteString("\n")
-	for _, load := range shown[0].Run.Plan.Loads {
-		for i, phase := range shown[0].Run.Plan.Phases {
-			name := ""
-			if i == 0 {
-				name = load.Name
-			}
-			fmt.Fprintf(out, "%-12s %-*s", cut(name, 12), first-13, cut(phase.Name, first-14))
-			for _, set := range sets {
-				out.WriteString(loadCell(set, load.Name, phase.Name, column, style))
-			}
-			out.WriteString("\n")
+func heldOf(v *check.Verdict) int {
+	n := 0
+	for _, f := range v.Findings {
+		if f.Outcome == check.Pass {
+			n++
 		}
 	}
+	return n
 }
 
-func loadCell(set *measure.Set, load, phase string, width int, style Style) string {
-	window, err := set.Window(phase)
-	if err != nil {
-		return fmt.Sprintf("%*s", width, figure.Unknown)
-	}
-	table, found := set.Load(load, window)
-	if !found {
-		return fmt.Sprintf("%*s", width, figure.Unknown)
-	}
-	goodput, p99 := fmt.Sprintf("%*s", width-11, table.Goodput.Text()), fmt.Sprintf("%11s", table.P99.Text())
-	if table.Goodput.Known {
-		switch {
-		case table.Goodput.Number >= 0.99:
-			goodput = style.paint(green, goodput)
-		case table.Goodput.Number < 0.5:
-			goodput = style.paint(red, goodput)
-		default:
-			goodput = style.paint(yellow, goodput)
+// overview is what became of each load, run by run and phase by phase: what
+// broke, and what contained it, at one glance.
+type overview struct {
+	labels []string
+	sets   []*measure.Set
+	phases []string
+	fault  map[string]bool // phases in which a fault acts
+	loads  []string
+}
+
+// newOverview takes the phases and loads of all the runs, in the order in which
+// they come up. The warmup is left out: nothing is judged by it.
+func newOverview(judged []*Judged, labels []string) *overview {
+	o := &overview{labels: labels, fault: map[string]bool{}}
+	for _, j := range judged {
+		o.sets = append(o.sets, measure.New(j.Run, nil))
+		for _, phase := range j.Run.Plan.Phases {
+			if phase.Name == warmup {
+				continue
+			}
+			if !slices.Contains(o.phases, phase.Name) {
+				o.phases = append(o.phases, phase.Name)
+			}
+			o.fault[phase.Name] = o.fault[phase.Name] || faulted(j.Run.Plan, phase)
+		}
+		for _, load := range j.Run.Plan.Loads {
+			if !slices.Contains(o.loads, load.Name) {
+				o.loads = append(o.loads, load.Name)
+			}
 		}
 	}
-	return goodput + p99
+	return o
 }
 
-// findings writes what one run was expected to show and what it showed.
-func findings(out *strings.Builder, j *Judged, style Style) {
-	fmt.Fprintf(out, "\n%s: %s\n", style.paint(bold, j.Run.Meta.Variant), style.outcome(j.Verdict.Outcome))
+const warmup = "warmup"
+
+// faulted tells whether a fault acts in a phase.
+func faulted(p *plan.Plan, phase plan.Phase) bool {
+	for _, w := range p.Faults {
+		if w.Start < phase.End && w.End > phase.Start {
+			return true
+		}
+	}
+	return false
+}
+
+// The columns of the overview.
+const (
+	goodputColumns  = 9
+	latencyColumns  = 8
+	recoveryColumns = 11
+)
+
+// lines writes the overview. Percentiles are left out where there is no room
+// for them; phases that have no room either follow in a table of their own.
+func (o *overview) lines(style Style) []string {
+	load, label := 0, 0
+	for _, name := range o.loads {
+		load = max(load, columnsOf(clean(name)))
+	}
+	for _, name := range o.labels {
+		label = max(label, columnsOf(clean(name)))
+	}
+	load, label = min(load, 14), min(label, 18)
+	room := style.columns() - load - label - 3
+	each, latency := goodputColumns+latencyColumns, true
+	if each*len(o.phases)+recoveryColumns > room {
+		each, latency = goodputColumns, false
+	}
+	fit := max(1, room/each)
+	var out []string
+	for at := 0; at < len(o.phases); at += fit {
+		last := at+fit >= len(o.phases)
+		shown := o.phases[at:min(at+fit, len(o.phases))]
+		recovery := last && each*len(shown)+recoveryColumns <= room
+		out = append(out, o.head(shown, load+label+3, each, latency, recovery, style))
+		for _, name := range o.loads {
+			for i := range o.sets {
+				cells := []cell{{padded(first(i, clean(name)), load) + "  " + padded(clean(o.labels[i]), label) + " ", ""}}
+				for _, phase := range shown {
+					cells = append(cells, o.cells(o.sets[i], name, phase, latency)...)
+				}
+				if recovery {
+					cells = append(cells, cell{right(recoveryOf(o.sets[i], name).Text(), recoveryColumns), ""})
+				}
+				out = append(out, style.line(cells...))
+			}
+		}
+	}
+	return out
+}
+
+// first is the name in a group's first line, and nothing in the others.
+func first(i int, name string) string {
+	if i > 0 {
+		return ""
+	}
+	return name
+}
+
+func (o *overview) head(phases []string, indent, each int, latency, recovery bool, style Style) string {
+	what := "goodput"
+	if latency {
+		what = "goodput, p99"
+	}
+	text := padded(what, indent)
+	for _, phase := range phases {
+		name := clean(phase)
+		if o.fault[phase] {
+			name = markFault + " " + name
+		}
+		text += right(cut(name, each-1), each)
+	}
+	if recovery {
+		text += right("recovered", recoveryColumns)
+	}
+	return style.line(cell{text, dim})
+}
+
+func (o *overview) cells(set *measure.Set, load, phase string, latency bool) []cell {
+	table, goodput, p99 := measure.Load{}, cell{text: "–"}, "–"
+	if window, err := set.Window(phase); err == nil {
+		if table, _ = set.Load(load, window); table.Goodput.Known {
+			goodput = cell{table.Goodput.Text(), colorOfShare(table.Goodput.Number)}
+		}
+		if table.P99.Known {
+			p99 = table.P99.Text()
+		}
+	}
+	goodput.text = right(goodput.text, goodputColumns)
+	if !latency {
+		return []cell{goodput}
+	}
+	return []cell{goodput, {right(p99, latencyColumns), ""}}
+}
+
+// recoveryOf is the time after the last fault until a load's goodput was back.
+func recoveryOf(set *measure.Set, load string) measure.Value {
+	m, _ := grammar.Find("recovery")
+	v, err := set.Measure(context.Background(), &grammar.Comparison{Measure: m, Argument: load, WantedUnit: m.Unit}, set.Whole())
+	if err != nil { // the context's alone, and this one has no end
+		return measure.Value{Unit: figure.Seconds, Why: err.Error()}
+	}
+	return v
+}
+
+// findingLines writes what one run was expected to show and what it showed.
+func findingLines(j *Judged, label string, style Style) []string {
+	out := []string{style.line(cell{clean(label), bold}, cell{": ", ""}, cell{string(j.Verdict.Outcome), colorOf(j.Verdict.Outcome)})}
+	where, got := 3, 5
 	for _, f := range j.Verdict.Findings {
-		where := f.In
-		if where == "" {
-			where = "run"
-		}
-		width := style.Width - 4 - 12 - 2 - 12
-		fmt.Fprintf(out, "  %s %s  %s%s\n", style.mark(f.Outcome), padded(f.That, width), padded(where, 12), right(f.Got, 12))
+		where, got = max(where, columnsOf(clean(inOf(f)))), max(got, columnsOf(clean(f.Got)))
+	}
+	where, got = min(where, 16), min(got, 14)
+	width := max(12, style.columns()-4-2-where-2-got)
+	for _, f := range j.Verdict.Findings {
+		out = append(out, style.line(cell{"  ", ""}, cell{markOf(f.Outcome), colorOf(f.Outcome)},
+			cell{" " + padded(clean(f.That), width) + "  " + padded(clean(inOf(f)), where) + "  " + right(clean(f.Got), got), ""}))
 		if f.Outcome != check.Pass && f.Why != "" {
-			out.WriteString(wrapped(f.Why, "    ", style.Width))
+			out = append(out, wrapped("    ", f.Why, style.columns())...)
 		}
+	}
+	if j.page != nil && j.page.Spread.Text != "" {
+		out = append(out, wrapped("  "+markNote+" ", j.page.Spread.Text, style.columns())...)
 	}
 	for _, reason := range j.Verdict.Reasons {
-		out.WriteString(style.paint(yellow, strings.TrimSuffix(wrapped(reason, "  ? ", style.Width), "\n")) + "\n")
-	}
-}
-
-// padded cuts or fills text to width columns.
-func padded(text string, width int) string {
-	text = cut(text, width)
-	return text + strings.Repeat(" ", max(0, width-utf8.RuneCountInString(text)))
-}
-
-// right sets text at the right end of width columns.
-func right(text string, width int) string {
-	return strings.Repeat(" ", max(1, width-utf8.RuneCountInString(text))) + text
-}
-
-// wrapped breaks text into lines of at most width columns, each after an indent; only the first shows a mark in it.
-func wrapped(text, indent string, width int) string {
-	var out strings.Builder
-	line := indent
-	for _, word := range strings.Fields(text) {
-		if utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) > width && strings.TrimSpace(line) != "" {
-			out.WriteString(strings.TrimRight(line, " ") + "\n")
-			line = strings.Repeat(" ", utf8.RuneCountInString(indent))
+		for i, line := range wrapped("  "+markDoubt+" ", reason, style.columns()) {
+			color := ""
+			if i == 0 {
+				color = yellow
+			}
+			out = append(out, style.line(cell{line[:min(3, len(line))], color}, cell{line[min(3, len(line)):], ""}))
 		}
-		if line != indent && strings.TrimSpace(line) != "" {
-			line += " "
-		}
-		line += word
 	}
-	out.WriteString(line + "\n")
-	return out.String()
+	return out
+}
+
+// inOf names the window of a finding.
+func inOf(f check.Finding) string {
+	if f.In == "" {
+		return "run"
+	}
+	return f.In
 }
 
 // ListRuns writes a line for each recorded run in root, the newest first.
@@ -174,30 +248,34 @@ func ListRuns(w io.Writer, root string) error {
 		_, err := fmt.Fprintf(w, "no runs in %s; 'faultline run cascade-failure' makes some\n", root)
 		return err
 	}
+	width := 0
 	for _, r := range runs {
-		if _, err := fmt.Fprintln(w, describeListed(r)); err != nil {
-			return err
-		}
+		width = max(width, columnsOf(clean(filepath.Base(r.Dir))))
 	}
-	return nil
+	var out strings.Builder
+	for _, r := range runs {
+		out.WriteString(describeListed(r, width) + "\n")
+	}
+	_, err = io.WriteString(w, out.String())
+	return err
 }
 
-func describeListed(r record.Listed) string {
-	name := filepath.Base(r.Dir)
+func describeListed(r record.Listed, width int) string {
+	name := padded(clean(filepath.Base(r.Dir)), width)
 	if r.Err != nil {
-		return fmt.Sprintf("%-14s %s: %v", "unreadable", name, r.Err)
+		return fmt.Sprintf("%-12s  %s  %s", "unreadable", name, clean(r.Err.Error()))
 	}
-	return fmt.Sprintf("%-14s %s  %s", recordedOutcome(r), name, r.Meta.Started.Local().Format(time.DateTime))
+	return fmt.Sprintf("%-12s  %s  %s", recordedOutcome(r), name, r.Meta.Started.Local().Format(time.DateTime))
 }
 
 // recordedOutcome is what verdict.json beside the record says, or how the run ended.
 func recordedOutcome(r record.Listed) string {
 	var verdict struct {
-		Outcome string `json:"outcome"`
+		Outcome check.Outcome `json:"outcome"`
 	}
 	text, err := os.ReadFile(filepath.Join(r.Dir, record.VerdictFile))
-	if err == nil && json.Unmarshal(text, &verdict) == nil && verdict.Outcome != "" {
-		return verdict.Outcome
+	if err == nil && json.Unmarshal(text, &verdict) == nil && slices.Contains([]check.Outcome{check.Pass, check.Fail, check.Inconclusive}, verdict.Outcome) {
+		return string(verdict.Outcome)
 	}
 	return "not judged"
 }
