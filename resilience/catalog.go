@@ -5,8 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
-	"sort"
 	"strings"
 
 	"github.com/faultline-lab/faultline/parameter"
@@ -28,6 +28,10 @@ type Kind struct {
 	Main    string
 	Params  []parameter.Parameter
 	Example string // a chain, as in a scenario
+	// Once tells that a chain can hold only one of it: where it stands in the chain makes no difference.
+	Once bool
+	// Protocol is the only one that it can act on, "grpc"; "" means all.
+	Protocol string
 
 	// check finds what is wrong between parameters that are right by themselves.
 	check func(parameter.Values) []parameter.Problem
@@ -55,6 +59,8 @@ func Catalog() []Kind {
 		fallbackKind(),
 		adaptiveThrottleKind(),
 		adaptiveLimitKind(),
+		outlierEjectionKind(),
+		balancingKind(),
 		queueKind(),
 		priorityKind(),
 	}
@@ -139,19 +145,43 @@ func ParsePolicies(data []byte) (Policies, error) {
 }
 
 func (p Policies) check() error {
-	var places []string
-	for on := range p {
-		places = append(places, on)
-	}
-	sort.Strings(places)
-	for _, on := range places {
-		for _, spec := range p[on] {
-			if kind, _ := Find(spec.Kind); !kind.Stands(SideOf(on)) {
-				return fmt.Errorf("%s: %s cannot stand %s", on, spec.Kind, standing(SideOf(on)))
-			}
+	for _, on := range slices.Sorted(maps.Keys(p)) {
+		for _, problem := range p[on].Check(SideOf(on), "") {
+			return fmt.Errorf("%s: %w", on, problem)
 		}
 	}
 	return nil
+}
+
+// ChainProblem says what is wrong with one policy where it stands.
+type ChainProblem struct {
+	Index         int // in the chain
+	Message, Hint string
+}
+
+// Error is the message alone.
+func (p ChainProblem) Error() string { return p.Message }
+
+// Check finds the policies of a chain that cannot stand where they do: on that side, on an edge or
+// at a door of that protocol (http, grpc, or "" when it is not known), among the others. The policies themselves were checked when they were parsed.
+func (c Chain) Check(side, protocol string) []ChainProblem {
+	var problems []ChainProblem
+	seen := map[string]bool{}
+	for i, spec := range c {
+		kind, known := Find(spec.Kind)
+		switch {
+		case !known:
+			problems = append(problems, ChainProblem{i, unknownKind(spec.Kind).Message, unknownKind(spec.Kind).Hint})
+		case !kind.Stands(side):
+			problems = append(problems, ChainProblem{i, fmt.Sprintf("%s cannot stand %s", kind.Name, standing(side)), "it can at: " + strings.Join(kind.Sides, ", ")})
+		case kind.Protocol != "" && protocol != "" && kind.Protocol != protocol:
+			problems = append(problems, ChainProblem{i, fmt.Sprintf("%s acts on %s only, and this speaks %s", kind.Name, kind.Protocol, protocol), ""})
+		case kind.Once && seen[kind.Name]:
+			problems = append(problems, ChainProblem{i, fmt.Sprintf("%s stands in the chain twice", kind.Name), "one acts on all of the chain"})
+		}
+		seen[spec.Kind] = true
+	}
+	return problems
 }
 
 // SideOf tells which side a key of Policies means: "payments->bank" is an

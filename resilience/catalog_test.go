@@ -158,6 +158,7 @@ func TestParsePolicies(t *testing.T) {
 		{"two kinds in one", `{"a->b": [{"timeout": "1s", "retry": 2}]}`, `reading policies: reading policy: want one kind, got ["retry" "timeout"]`},
 		{"a bad parameter", `{"a->b": [{"timeout": "soon"}]}`, `reading policies: reading policy: timeout.after: "soon" is not a duration; write it with a unit, such as 300ms, 2s or 1m`},
 		{"an unknown kind", `{"a->b": [{"luck": 1}]}`, `reading policies: reading policy: unknown policy "luck"; permitted: ` + kinds()},
+		{"one too many", `{"a->b": [{"deadline": null}, {"timeout": "1s"}, {"deadline": "1s"}]}`, `reading policies: a->b: deadline stands in the chain twice`},
 		{"the wrong side", `{"b": [{"retry": 3}]}`, `reading policies: b: retry cannot stand at a door`},
 	}
 	for _, test := range tests {

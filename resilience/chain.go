@@ -59,6 +59,7 @@ type host struct {
 	metrics *policyMetrics
 	rand    *rand.Rand // seeded; safe for concurrent use
 	log     *slog.Logger
+	edge    *Edge // that is being made; nil at a door
 }
 
 // refusals makes the rejections of one cause and counts them. Made when the policy is built,
@@ -78,19 +79,22 @@ type place struct {
 	metrics *policyMetrics
 	seed    uint64
 	log     *slog.Logger
+	edge    *Edge // nil at a door
 }
 
 // build makes the layers of a chain, with every error in it.
 func (p place) build(chain Chain, make func(Kind, parameter.Values, *host) (layer, error)) ([]layer, error) {
 	var layers []layer
 	var errs []error
+	for _, problem := range chain.Check(p.side, "") {
+		errs = append(errs, fmt.Errorf("%s: policy %d: %w", p.on, problem.Index+1, problem))
+	}
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
 	for i, spec := range chain {
-		kind, known := Find(spec.Kind)
-		if !known || !kind.Stands(p.side) {
-			errs = append(errs, fmt.Errorf("%s: policy %d: %q cannot stand %s", p.on, i+1, spec.Kind, standing(p.side)))
-			continue
-		}
-		h := &host{on: p.on, policy: spec.Kind, metrics: p.metrics, rand: Seeded(p.seed, fmt.Sprint(p.on, i, spec.Kind)), log: p.log}
+		kind, _ := Find(spec.Kind)
+		h := &host{on: p.on, policy: spec.Kind, metrics: p.metrics, rand: Seeded(p.seed, fmt.Sprint(p.on, i, spec.Kind)), log: p.log, edge: p.edge}
 		l, err := make(kind, spec.Params, h)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: policy %d: %s: %w", p.on, i+1, spec.Kind, err))

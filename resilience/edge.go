@@ -46,6 +46,9 @@ type Edge struct {
 	chain  next
 	shared bool // whether attempts of one call may run side by side
 
+	outliers *outliers // nil without that policy
+	balancer balancer
+
 	metrics  *edgeMetrics
 	calls    [classes]prometheus.Counter
 	attempts [classes]prometheus.Counter
@@ -81,7 +84,7 @@ func NewEdge(cfg EdgeConfig) (*Edge, error) {
 		return nil, err
 	}
 	e.prepareMetrics()
-	where := place{on: e.name, side: OnEdge, metrics: policies, seed: cfg.Seed, log: cfg.Log}
+	where := place{on: e.name, side: OnEdge, metrics: policies, seed: cfg.Seed, log: cfg.Log, edge: e}
 	layers, err := where.build(cfg.Chain, func(kind Kind, values parameter.Values, h *host) (layer, error) {
 		return kind.edge(values, h)
 	})
@@ -152,6 +155,7 @@ func (e *Edge) explain(ctx context.Context, c *call, err error) {
 type attempt struct {
 	span      trace.Span
 	replica   int
+	picked    bool   // by Edge.Pick
 	tell      bool   // the callee is told the deadline of the attempt's context
 	errorType string // what the protocol calls the error, "" when it has no name for it
 }
@@ -183,10 +187,14 @@ func (e *Edge) attempt(ctx context.Context, c *call) (result, error) {
 	}
 	began := time.Now()
 	res, err := c.send(context.WithValue(attempting, attemptKey{}, a), a)
-	elapsed := time.Since(began).Seconds()
+	elapsed := time.Since(began)
 	res.class = classify(attempting, res.response, err)
 	e.attempts[res.class].Inc()
-	Observe(attempting, e.observer(a.replica), elapsed)
+	Observe(attempting, e.observer(a.replica), elapsed.Seconds())
+	e.outliers.record(a.replica, res.class, elapsed)
+	if a.picked {
+		e.balancer.ended(a.replica)
+	}
 	if c.name != "" {
 		a.end(res.class, err)
 	}

@@ -547,7 +547,7 @@ func TestBulkheadWaitEndsWithTheCaller(t *testing.T) {
 
 func TestBuildErrors(t *testing.T) {
 	_, err := NewEdge(EdgeConfig{Caller: "a", Callee: "b", Chain: Chain{{Kind: "luck"}, {Kind: "timeout", Params: parameter.Values{"after": "1s"}}, {Kind: "chance"}}})
-	want := "making edge: a->b: policy 1: \"luck\" cannot stand on an edge\na->b: policy 3: \"chance\" cannot stand on an edge"
+	want := "making edge: a->b: policy 1: unknown policy \"luck\"; permitted: " + kinds() + "\na->b: policy 3: unknown policy \"chance\"; permitted: " + kinds()
 	if err == nil || err.Error() != want {
 		t.Errorf("got %v", err)
 	}

@@ -8,7 +8,16 @@ const rollingParts = 10
 // tally is how many calls there were and how many of them were good.
 type tally struct {
 	calls, good float64
-	took        time.Duration // all of them together
+	timed       float64       // those whose durations count
+	took        time.Duration // which are this together
+}
+
+// mean is the mean duration in seconds; 0 when there is none.
+func (t tally) mean() float64 {
+	if t.timed == 0 {
+		return 0
+	}
+	return t.took.Seconds() / t.timed
 }
 
 // rolling counts calls over the last stretch of time. Whoever has it locks it.
@@ -43,6 +52,7 @@ func (r *rolling) sum(now time.Time) tally {
 	for _, p := range r.parts {
 		all.calls += p.calls
 		all.good += p.good
+		all.timed += p.timed
 		all.took += p.took
 	}
 	return all

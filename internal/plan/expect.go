@@ -61,9 +61,13 @@ func (c *compiler) place(entry strictyaml.Named[scenario.Chain]) {
 	case svc.Protocol == "tcp":
 		c.fail(entry.Path, fmt.Sprintf("%s speaks tcp, and policies act on http and grpc", svc.Name), "")
 	}
-	for i, policy := range entry.Value {
-		if kind, known := resilience.Find(policy.Spec.Kind); known && !kind.Stands(side) {
-			c.fail(fmt.Sprintf("%s[%d]", entry.Path, i), fmt.Sprintf("%s cannot stand at a %s", kind.Name, side), "it can at: "+strings.Join(kind.Sides, ", "))
+	var chain resilience.Chain
+	for _, policy := range entry.Value {
+		chain = append(chain, policy.Spec)
+	}
+	for _, problem := range chain.Check(side, svc.Protocol) {
+		if path := fmt.Sprintf("%s[%d]", entry.Path, problem.Index); !c.src.Failed(path) {
+			c.fail(path, problem.Message, problem.Hint)
 		}
 	}
 }

@@ -5,11 +5,12 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/balancer/leastrequest"
+	"google.golang.org/grpc/balancer/roundrobin"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/resolver"
@@ -24,9 +25,9 @@ import (
 // server refused the stream).
 func dialGRPC(callee string, addrs []string, edge *resilience.Edge) (*grpc.ClientConn, error) {
 	return grpc.NewClient(scheme+":///"+callee,
-		grpc.WithResolvers(&addressList{addrs: addrs}),
+		grpc.WithResolvers(&addressList{addrs: addrs, edge: edge}),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithDefaultServiceConfig(`{"loadBalancingConfig": [{"round_robin": {}}]}`),
+		grpc.WithDefaultServiceConfig(serviceConfig(edge)),
 		grpc.WithDisableServiceConfig(),
 		grpc.WithDisableRetry(),
 		grpc.WithNoProxy(),
@@ -40,33 +41,58 @@ func dialGRPC(callee string, addrs []string, edge *resilience.Edge) (*grpc.Clien
 	)
 }
 
+// serviceConfig says how grpc-go balances.
+func serviceConfig(edge *resilience.Edge) string {
+	if edge.Balancing() == resilience.LeastRequest {
+		return `{"loadBalancingConfig": [{"` + leastrequest.Name + `": {"choiceCount": 2}}]}`
+	}
+	return `{"loadBalancingConfig": [{"` + roundrobin.Name + `": {}}]}`
+}
+
 // scheme names the resolver; a connection finds it among its own options only.
 const scheme = "shop"
 
-// addressList resolves a callee to a fixed list. It is the place where
-// discovery or ejection would change the list.
-type addressList struct{ addrs []string }
+// addressList resolves a callee to a fixed list, less the replicas that the edge has ejected.
+type addressList struct {
+	addrs []string
+	edge  *resilience.Edge
+}
 
 // Scheme is part of resolver.Builder.
 func (*addressList) Scheme() string { return scheme }
 
 // Build hands the list over. It is part of resolver.Builder.
 func (l *addressList) Build(_ resolver.Target, cc resolver.ClientConn, _ resolver.BuildOptions) (resolver.Resolver, error) {
-	var state resolver.State
-	for _, addr := range l.addrs {
-		state.Endpoints = append(state.Endpoints, resolver.Endpoint{Addresses: []resolver.Address{{Addr: addr}}})
-	}
-	if err := cc.UpdateState(state); err != nil {
+	if err := cc.UpdateState(l.state(nil)); err != nil {
 		return nil, fmt.Errorf("resolving: %w", err)
 	}
-	return l, nil
+	stop := l.edge.Watch(len(l.addrs), func(available []bool) {
+		// grpc-go ends calls under way before it lets a connection go. An error is that of a connection
+		// that is being closed.
+		_ = cc.UpdateState(l.state(available))
+	})
+	return watching{stop}, nil
 }
 
-// ResolveNow is part of resolver.Resolver: the list does not change.
-func (*addressList) ResolveNow(resolver.ResolveNowOptions) {}
+// state is the list; available nil means all of it.
+func (l *addressList) state(available []bool) resolver.State {
+	var state resolver.State
+	for i, addr := range l.addrs {
+		if available == nil || available[i] {
+			state.Endpoints = append(state.Endpoints, resolver.Endpoint{Addresses: []resolver.Address{{Addr: addr}}})
+		}
+	}
+	return state
+}
+
+// watching is the resolver while it follows the edge.
+type watching struct{ stop func() }
+
+// ResolveNow is part of resolver.Resolver: there is nothing to ask.
+func (watching) ResolveNow(resolver.ResolveNowOptions) {}
 
 // Close is part of resolver.Resolver.
-func (*addressList) Close() {}
+func (w watching) Close() { w.stop() }
 
 // tellReplica tells the edge which replica an attempt went to.
 func tellReplica(addrs []string) grpc.UnaryClientInterceptor {
@@ -108,17 +134,16 @@ func newTransport() *http.Transport {
 	}
 }
 
-// roundRobin sends each request to the next replica.
-type roundRobin struct {
+// replicas sends each request to the replica that the edge picks.
+type replicas struct {
 	addrs []string
+	edge  *resilience.Edge
 	base  http.RoundTripper
-	next  atomic.Uint64
 }
 
 // RoundTrip gives the request the address of the replica. The request is the attempt's own copy.
-func (r *roundRobin) RoundTrip(req *http.Request) (*http.Response, error) {
-	i := int((r.next.Add(1) - 1) % uint64(len(r.addrs)))
-	resilience.SetReplica(req.Context(), i+1)
+func (r *replicas) RoundTrip(req *http.Request) (*http.Response, error) {
+	i := r.edge.Pick(req.Context(), len(r.addrs))
 	if req.Host == "" {
 		req.Host = req.URL.Host
 	}

@@ -87,8 +87,8 @@ func (rt *Runtime) edge(callee string) (*resilience.Edge, error) {
 	return edge, nil
 }
 
-// GRPC returns the connection to a callee, the same at each call: round robin over
-// <CALLEE>_ADDR, with the policies, metrics and spans of the edge. It does not wait for the callee.
+// GRPC returns the connection to a callee, the same at each call: over
+// the replicas of <CALLEE>_ADDR, in turn unless the edge balances otherwise, with the policies, metrics and spans of the edge. It does not wait for the callee.
 func (rt *Runtime) GRPC(callee string) (*grpc.ClientConn, error) {
 	rt.mu.Lock()
 	defer rt.mu.Unlock()
@@ -112,8 +112,8 @@ func (rt *Runtime) GRPC(callee string) (*grpc.ClientConn, error) {
 	return conn, nil
 }
 
-// HTTP returns the client for a callee, for URLs http://<callee>/path: round
-// robin over <CALLEE>_ADDR, with the policies, metrics and spans of the edge. It has no
+// HTTP returns the client for a callee, for URLs http://<callee>/path: over the
+// replicas of <CALLEE>_ADDR, in turn unless the edge balances otherwise, with the policies, metrics and spans of the edge. It has no
 // timeout of its own and follows no redirect.
 func (rt *Runtime) HTTP(callee string) (*http.Client, error) {
 	rt.mu.Lock()
@@ -131,7 +131,7 @@ func (rt *Runtime) HTTP(callee string) (*http.Client, error) {
 	}
 	transport := newTransport()
 	client := &http.Client{
-		Transport:     edge.RoundTripper(&roundRobin{addrs: addrs, base: transport}),
+		Transport:     edge.RoundTripper(&replicas{addrs: addrs, edge: edge, base: transport}),
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	rt.http[callee] = client
