@@ -52,16 +52,23 @@ func helpCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			root := cmd.Root()
 			if len(args) == 0 {
-				return root.Help()
+				return help(root)
 			}
 			for _, named := range root.Commands() {
 				if named.Name() == args[0] {
-					return named.Help()
+					return help(named)
 				}
 			}
 			return command(root, args)
 		},
 	}
+}
+
+// help prints the same as --help does: cobra adds these flags only to a command that is executed.
+func help(cmd *cobra.Command) error {
+	cmd.InitDefaultHelpFlag()
+	cmd.InitDefaultVersionFlag()
+	return cmd.Help()
 }
 
 // flagError words what is wrong with a flag, and says what was probably meant.

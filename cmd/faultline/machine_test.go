@@ -65,6 +65,19 @@ func killProcess(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(syscall.Kill(found[0].pid, syscall.SIGKILL))
 }
 
+// signalAll sends a signal to all processes whose command line matches: signal-all TERM faultline.
+func signalAll(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 || signals[args[0]] == 0 {
+		ts.Fatalf("usage: signal-all INT|TERM|KILL regexp")
+	}
+	pattern := regexp.MustCompile(args[1])
+	for _, p := range processesOf(ts) {
+		if pattern.MatchString(p.command) {
+			ts.Check(syscall.Kill(p.pid, signals[args[0]]))
+		}
+	}
+}
+
 var serving = regexp.MustCompile(`tiny: serving (\S+)`)
 
 // nothingLeft waits until none of the script's processes is left, and none

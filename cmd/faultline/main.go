@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/faultline-lab/faultline/internal/check"
+	"github.com/faultline-lab/faultline/internal/strictyaml"
 )
 
 // version is set by the linker; go install leaves it to the build information.
@@ -65,7 +66,12 @@ func Main(args []string, in io.Reader, out, errOut io.Writer) int {
 	case err == nil:
 		return exitPass
 	case errors.As(err, &coded):
-		if coded.err != nil {
+		var placed strictyaml.Errors
+		switch {
+		case coded.err == nil:
+		case errors.As(coded.err, &placed): // file:line first, where editors look for it
+			fmt.Fprintln(errOut, coded.err)
+		default:
 			fmt.Fprintln(errOut, "faultline: "+coded.err.Error())
 		}
 		return coded.code

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -36,6 +37,7 @@ func TestScripts(t *testing.T) {
 			"ends":         labEnds,
 			"until":        until,
 			"kill-process": killProcess,
+			"signal-all":   signalAll,
 			"nothing-left": nothingLeft,
 			"run-name":     runName,
 			"take-port":    takePort,
@@ -45,9 +47,12 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// setUp gives every script a small system and a scenario for it.
+// setUp gives every script a small system and a scenario for it, unless it brings its own.
 func setUp(env *testscript.Env) error {
 	for _, name := range []string{"system.yaml", "tiny.yaml"} {
+		if _, err := os.Stat(filepath.Join(env.WorkDir, name)); err == nil {
+			continue
+		}
 		text, err := os.ReadFile(filepath.Join("testdata", "tiny", name))
 		if err == nil {
 			err = os.WriteFile(filepath.Join(env.WorkDir, name), text, 0o644)
@@ -118,6 +123,9 @@ func startLab(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	program, err := exec.LookPath("faultline")
 	ts.Check(err)
+	if err := os.Remove(filepath.Join(l.dir, "runs", "latest")); !errors.Is(err, fs.ErrNotExist) { // or until would look at the run before
+		ts.Check(err)
+	}
 	cmd := exec.Command(program, args...)
 	cmd.Env, cmd.Dir = l.vars, l.dir
 	out, err := os.Create(filepath.Join(l.dir, "lab.out"))

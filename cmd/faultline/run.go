@@ -29,7 +29,8 @@ load, bring its faults about, and judge what was measured. Every variant runs on
 one after the other. The records stay in runs/.
 
 Ctrl-C ends a run early: faults are lifted, everything is taken down, and what was
-recorded is judged inconclusive. A second Ctrl-C ends everything at once.`,
+recorded is judged inconclusive.
+A second Ctrl-C ends everything at once.`,
 		Example: `  faultline run cascade-failure
   faultline run ./mine.yaml --variant naive --seed 7`,
 		RunE: func(cmd *cobra.Command, args []string) error {

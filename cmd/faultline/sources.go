@@ -145,7 +145,7 @@ func openSystem(name, folder string) (*system.System, error) {
 	if !isPath(name) {
 		text, err := services.FS.ReadFile(name + ".yaml")
 		if err != nil {
-			return nil, fmt.Errorf("no bundled system %q; there is: shop; or name a file, such as ./system.yaml", name)
+			return nil, unknownSystem(name)
 		}
 		return system.Load("services/"+name+".yaml", text, services.FS.ReadFile)
 	}
@@ -153,4 +153,12 @@ func openSystem(name, folder string) (*system.System, error) {
 		name = filepath.Join(folder, name)
 	}
 	return system.LoadFile(name)
+}
+
+func unknownSystem(name string) error {
+	const bundled = "shop"
+	if parameter.Nearest(name, []string{bundled}) != "" {
+		return fmt.Errorf("no bundled system %q; did you mean %q?", name, bundled)
+	}
+	return fmt.Errorf("no bundled system %q; there is: %s; or name a file, such as ./%s.yaml", name, bundled, name)
 }

@@ -26,6 +26,7 @@ func tiny() {
 	exitAfter := flag.Int64("exit-after", -1, "end by itself after so many requests for work")
 	port := flag.String("port", os.Getenv("PORT"), "port to serve on")
 	flag.Parse()
+	*dies = *dies || os.Getenv("TINY_DIES") != ""
 	fmt.Println("tiny: starting")
 	if *dies {
 		fmt.Fprintln(os.Stderr, "tiny: cannot open the store: no such luck")
@@ -46,6 +47,7 @@ func tiny() {
 			fmt.Fprintln(os.Stderr, "tiny: out of memory")
 			os.Exit(9)
 		}
+		fmt.Println("tiny: asked")
 		if err := work(r.Context(), *delay, os.Getenv("BACK_ADDR")); err != nil {
 			http.Error(w, err.Error(), http.StatusBadGateway)
 		}

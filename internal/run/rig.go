@@ -227,7 +227,7 @@ func (g *rig) adminAddr(service string) string {
 func (g *rig) down(ctx context.Context) error {
 	g.recoverAll(ctx)
 	if g.worker != nil {
-		g.worker.Stop()
+		g.worker.Abandon()
 		_ = g.worker.Wait() // its error was seen when it mattered
 	}
 	var err error

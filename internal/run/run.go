@@ -9,6 +9,7 @@ import (
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/faultline-lab/faultline/internal/measure"
@@ -102,6 +103,9 @@ func Run(ctx context.Context, cfg Config) (string, error) {
 	}
 	if errors.Is(why, errAborted) || errors.Is(why, errInterrupted) {
 		why = nil
+	}
+	if errors.Is(why, syscall.ENOSPC) { // the rest follows from it
+		failed = nil
 	}
 	return w.Dir(), errors.Join(why, failed)
 }
