@@ -79,7 +79,7 @@ func listCommand() *cobra.Command {
 				longest = max(longest, len(name))
 			}
 			for _, name := range names {
-				variants, about := "-", "cannot be read; 'faultline validate "+name+"' says why"
+				variants, about := "-", "not valid; 'faultline validate "+name+"' says why"
 				if src, err := open(name); err == nil {
 					variants = countOf(len(src.scenario.VariantNames()), "variant")
 					about = strings.Join(strings.Fields(src.scenario.About), " ")
