@@ -61,6 +61,7 @@ func Catalog() []Kind {
 		adaptiveLimitKind(),
 		outlierEjectionKind(),
 		balancingKind(),
+		grpcRetryKind(),
 		queueKind(),
 		priorityKind(),
 	}

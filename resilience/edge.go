@@ -49,6 +49,9 @@ type Edge struct {
 	outliers *outliers // nil without that policy
 	balancer balancer
 
+	grpcRetry   *grpcRetry // nil without that policy
+	grpcRetries func()     // counts a retry of grpc-go's
+
 	metrics  *edgeMetrics
 	calls    [classes]prometheus.Counter
 	attempts [classes]prometheus.Counter
@@ -155,7 +158,9 @@ func (e *Edge) explain(ctx context.Context, c *call, err error) {
 type attempt struct {
 	span      trace.Span
 	replica   int
-	picked    bool   // by Edge.Pick
+	picked    bool // by Edge.Pick
+	call      *call
+	try       *try   // the last one that grpc-go made of it, where it may make several
 	tell      bool   // the callee is told the deadline of the attempt's context
 	errorType string // what the protocol calls the error, "" when it has no name for it
 }
@@ -175,7 +180,7 @@ func SetReplica(ctx context.Context, replica int) {
 // attempt is the innermost part of the chain: it sends.
 func (e *Edge) attempt(ctx context.Context, c *call) (result, error) {
 	n := int(c.count.Add(1))
-	a := &attempt{span: trace.SpanFromContext(ctx)}
+	a := &attempt{span: trace.SpanFromContext(ctx), call: c}
 	attempting, cancel, err := a.limit(ctx)
 	if err != nil {
 		return result{class: TimedOut}, err
@@ -187,6 +192,9 @@ func (e *Edge) attempt(ctx context.Context, c *call) (result, error) {
 	}
 	began := time.Now()
 	res, err := c.send(context.WithValue(attempting, attemptKey{}, a), a)
+	if a.try != nil {
+		began = a.settle()
+	}
 	elapsed := time.Since(began)
 	res.class = classify(attempting, res.response, err)
 	e.attempts[res.class].Inc()

@@ -51,9 +51,10 @@ func grpcEdge(t *testing.T, callee *grpcCallee, chain ...Spec) (grpc_health_v1.H
 	if err != nil {
 		t.Fatal(err)
 	}
-	conn, err := grpc.NewClient("passthrough:///b", grpc.WithTransportCredentials(insecure.NewCredentials()),
+	conn, err := grpc.NewClient("passthrough:///b", append(e.DialOptions(func(net.Addr) int { return 1 }),
+		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithIdleTimeout(0),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }),
-		grpc.WithUnaryInterceptor(e.UnaryClientInterceptor()))
+		grpc.WithUnaryInterceptor(e.UnaryClientInterceptor()))...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,8 +9,6 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
-	"google.golang.org/grpc/balancer/leastrequest"
-	"google.golang.org/grpc/balancer/roundrobin"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/resolver"
@@ -19,17 +17,15 @@ import (
 )
 
 // dialGRPC makes a connection that balances over addrs. What grpc-go would do
-// behind the caller's back is off where it can be: service configs, retries
-// by them, proxies of the environment, going idle. What stays is the transparent retry of a call
+// behind the caller's back is off where it can be: service configs and retries that are not
+// the edge's, proxies of the environment, going idle. What stays is the transparent retry of a call
 // that no server has seen (the connection broke before it was written, or the
 // server refused the stream).
 func dialGRPC(callee string, addrs []string, edge *resilience.Edge) (*grpc.ClientConn, error) {
-	return grpc.NewClient(scheme+":///"+callee,
+	replica := replicasByAddr(addrs)
+	options := append(edge.DialOptions(func(addr net.Addr) int { return replica[addr.String()] }),
 		grpc.WithResolvers(&addressList{addrs: addrs, edge: edge}),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithDefaultServiceConfig(serviceConfig(edge)),
-		grpc.WithDisableServiceConfig(),
-		grpc.WithDisableRetry(),
 		grpc.WithNoProxy(),
 		grpc.WithIdleTimeout(0),
 		// A callee that comes back is found within a second; grpc-go's own limit is two minutes.
@@ -37,16 +33,9 @@ func dialGRPC(callee string, addrs []string, edge *resilience.Edge) (*grpc.Clien
 			Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},
 			MinConnectTimeout: 5 * time.Second,
 		}),
-		grpc.WithChainUnaryInterceptor(edge.UnaryClientInterceptor(), tellReplica(addrs)),
+		grpc.WithChainUnaryInterceptor(edge.UnaryClientInterceptor(), tellReplica(replica)),
 	)
-}
-
-// serviceConfig says how grpc-go balances.
-func serviceConfig(edge *resilience.Edge) string {
-	if edge.Balancing() == resilience.LeastRequest {
-		return `{"loadBalancingConfig": [{"` + leastrequest.Name + `": {"choiceCount": 2}}]}`
-	}
-	return `{"loadBalancingConfig": [{"` + roundrobin.Name + `": {}}]}`
+	return grpc.NewClient(scheme+":///"+callee, options...)
 }
 
 // scheme names the resolver; a connection finds it among its own options only.
@@ -95,8 +84,7 @@ func (watching) ResolveNow(resolver.ResolveNowOptions) {}
 func (w watching) Close() { w.stop() }
 
 // tellReplica tells the edge which replica an attempt went to.
-func tellReplica(addrs []string) grpc.UnaryClientInterceptor {
-	replicas := replicasByAddr(addrs)
+func tellReplica(replicas map[string]int) grpc.UnaryClientInterceptor {
 	return func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 		var p peer.Peer
 		err := invoke(ctx, method, req, reply, cc, append(opts[:len(opts):len(opts)], grpc.Peer(&p))...)

@@ -87,6 +87,15 @@ func (rt *Runtime) edge(callee string) (*resilience.Edge, error) {
 	return edge, nil
 }
 
+// edgeFor is the edge, of which every policy must be able to act on the protocol.
+func (rt *Runtime) edgeFor(callee string, protocol Protocol) (*resilience.Edge, error) {
+	name := rt.Name + "->" + callee
+	for _, problem := range rt.settings.policies[name].Check(resilience.OnEdge, string(protocol)) {
+		return nil, fmt.Errorf("policies of %s: %w", name, problem)
+	}
+	return rt.edge(callee)
+}
+
 // GRPC returns the connection to a callee, the same at each call: over
 // the replicas of <CALLEE>_ADDR, in turn unless the edge balances otherwise, with the policies, metrics and spans of the edge. It does not wait for the callee.
 func (rt *Runtime) GRPC(callee string) (*grpc.ClientConn, error) {
@@ -99,7 +108,7 @@ func (rt *Runtime) GRPC(callee string) (*grpc.ClientConn, error) {
 	if err != nil {
 		return nil, err
 	}
-	edge, err := rt.edge(callee)
+	edge, err := rt.edgeFor(callee, GRPC)
 	if err != nil {
 		return nil, err
 	}
@@ -125,7 +134,7 @@ func (rt *Runtime) HTTP(callee string) (*http.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	edge, err := rt.edge(callee)
+	edge, err := rt.edgeFor(callee, HTTP)
 	if err != nil {
 		return nil, err
 	}

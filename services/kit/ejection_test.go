@@ -90,6 +90,17 @@ func asking(t *testing.T, rt *Runtime, protocol Protocol) func() (string, error)
 	}
 }
 
+// A policy that cannot act on the protocol is refused where it would be ignored.
+func TestPolicyOfAnotherProtocol(t *testing.T) {
+	rt, _ := caller(t, Env{"CATALOG_ADDR": "127.0.0.1:1", "RESILIENCE_POLICIES": `{"gateway->catalog": [{"grpc_retry": 3}]}`})
+	if _, err := rt.HTTP("catalog"); err == nil || err.Error() != "policies of gateway->catalog: grpc_retry acts on grpc only, and this speaks http" {
+		t.Errorf("got %v", err)
+	}
+	if _, err := rt.GRPC("catalog"); err != nil {
+		t.Error(err)
+	}
+}
+
 // A replica that fails is left out after a while, and asked again when it is well, over real connections.
 func TestEjection(t *testing.T) {
 	for _, protocol := range []Protocol{HTTP, GRPC} {
