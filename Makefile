@@ -23,6 +23,10 @@ help: ## List the targets
 scenario: build ## Run every variant of scenario NAME and print the verdict (ARGS: flags of 'faultline run')
 	@bin/faultline run $(NAME) $(ARGS)
 
+.PHONY: oracles
+oracles: build ## Hold the lab to closed forms: queues, retries, budgets, fan-out (5 minutes)
+	@bin/faultline oracles $(ARGS)
+
 .PHONY: list
 list: build ## List the bundled scenarios
 	@bin/faultline list
