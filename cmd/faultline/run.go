@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -13,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/faultline-lab/faultline/internal/console"
 	"github.com/faultline-lab/faultline/internal/plan"
 	"github.com/faultline-lab/faultline/internal/report"
 	"github.com/faultline-lab/faultline/internal/run"
@@ -21,7 +21,8 @@ import (
 func runCommand() *cobra.Command {
 	var flags planFlags
 	r := &runs{}
-	var plain bool
+	var plain, noPage bool
+	var listen string
 	cmd := &cobra.Command{
 		Use: "run SCENARIO", Short: "Run a scenario: every variant once, side by side", GroupID: "run", Args: between(1, 1),
 		Long: `Run a scenario, by name ('faultline list') or by path: start its system, send its
@@ -43,11 +44,16 @@ A second Ctrl-C ends everything at once.`,
 			defer done()
 			defer sayWhenStopping(ctx, cmd.ErrOrStderr())()
 			r.plans, r.out, r.errOut, r.lines = worked, out, cmd.ErrOrStderr(), plain || !isTerminal(out)
-			return r.all(ctx)
+			if noPage {
+				return r.all(ctx)
+			}
+			return r.allWithPage(ctx, listen)
 		},
 	}
 	flags.register(cmd)
 	rootFlag(cmd, &r.root)
+	listenFlag(cmd, &listen)
+	cmd.Flags().BoolVar(&noPage, "no-page", false, "serve no page")
 	cmd.Flags().BoolVar(&plain, "plain", false, "plain lines of progress, as when there is no terminal")
 	return cmd
 }
@@ -65,6 +71,20 @@ type runs struct {
 	lines       bool   // progress in plain lines
 	out, errOut io.Writer
 	judged      []*report.Judged
+	page        *console.Server // nil without one
+}
+
+// allWithPage runs each plan with the page beside it.
+func (r *runs) allWithPage(ctx context.Context, listen string) error {
+	var err error
+	if r.page, err = startPage(ctx, r.sources, pageFlags{root: r.root, listen: listen}, r.out, r.errOut); err != nil {
+		return err
+	}
+	err = r.all(ctx)
+	if closed := r.page.Close(context.WithoutCancel(ctx), "Faultline has ended. The records and reports are below "+r.root+"."); err == nil && closed != nil {
+		return broken(fmt.Errorf("ending the page: %w", closed))
+	}
+	return err
 }
 
 // all runs each plan, judges each run, and writes the report of all.
@@ -101,10 +121,14 @@ func (r *runs) one(ctx context.Context, p *plan.Plan) error {
 		Out: r.out, Title: p.Scenario + ", " + p.Variant, Width: width(r.out), Terminal: !r.lines, Color: colored(r.out),
 	})
 	fmt.Fprintf(r.out, "\n%s, %s: starting %s\n", p.Scenario, p.Variant, countOf(len(r.system.Services), "service"))
-	dir, err := run.Run(ctx, run.Config{
+	cfg := run.Config{
 		Plan: p, System: r.system, Scenario: r.text, Root: r.root, Self: r.self, Bin: []string{filepath.Dir(r.self)},
-		Version: buildVersion(), Watch: live, Log: slog.New(slog.NewTextHandler(r.errOut, &slog.HandlerOptions{Level: slog.LevelError})),
-	})
+		Version: buildVersion(), Watch: live, Log: labLog(r.errOut),
+	}
+	if r.page != nil {
+		cfg.Console = r.page
+	}
+	dir, err := run.Run(ctx, cfg)
 	live.Clear()
 	if dir == "" {
 		return broken(err)

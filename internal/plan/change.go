@@ -24,7 +24,7 @@ func (p *Plan) End(at time.Duration) {
 	for i := range p.Phases {
 		p.Phases[i].End = min(p.Phases[i].End, at)
 	}
-	p.Faults = slices.DeleteFunc(p.Faults, func(w Window) bool { return w.Start >= at })
+	p.Faults = slices.DeleteFunc(p.Faults, func(w Window) bool { return w.Start > at })
 	for i := range p.Faults {
 		p.Faults[i].End = min(p.Faults[i].End, at)
 	}

@@ -113,7 +113,7 @@ func (c *Control) Plan() *plan.Plan {
 		now = c.ended
 	}
 	if c.r.cfg.Bench {
-		out.End(now)
+		out.End(max(now, time.Second)) // a plan of no length is none
 	}
 	return out
 }
@@ -159,7 +159,7 @@ func (c *Control) Active() []plan.Window {
 
 // Rates are the arrivals per second that each open-loop load has now.
 func (c *Control) Rates() map[string]float64 {
-	now := c.now()
+	now := max(0, c.now())
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	out := map[string]float64{}

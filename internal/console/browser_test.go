@@ -1,0 +1,256 @@
+package console
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+
+	"github.com/faultline-lab/faultline/internal/plan"
+	"github.com/faultline-lab/faultline/internal/record"
+	"github.com/faultline-lab/faultline/internal/scenario"
+)
+
+// browser is a tab of a headless Chromium.
+type browser struct {
+	ctx context.Context
+	t   *testing.T
+}
+
+func newBrowser(t *testing.T) *browser {
+	t.Helper()
+	found := false
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome", "headless-shell"} {
+		if _, err := exec.LookPath(name); err == nil {
+			found = true
+		}
+	}
+	if !found {
+		t.Skip("no browser here: install chromium to test the page")
+	}
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.NoSandbox)
+	allocated, endBrowser := chromedp.NewExecAllocator(t.Context(), options...)
+	t.Cleanup(endBrowser)
+	tab, endTab := chromedp.NewContext(allocated)
+	t.Cleanup(endTab)
+	ctx, cancel := context.WithTimeout(tab, 3*time.Minute)
+	t.Cleanup(cancel)
+	b := &browser{ctx: ctx, t: t}
+	b.do(chromedp.EmulateViewport(1280, 900))
+	err := chromedp.Listen(ctx, func(event any) {
+		if e, is := event.(*runtime.EventExceptionThrown); is {
+			t.Errorf("the page's script failed: %s %v", e.ExceptionDetails.Text, e.ExceptionDetails.Exception)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func (b *browser) do(steps ...chromedp.Action[chromedp.Void]) {
+	b.t.Helper()
+	if err := chromedp.Do(b.ctx, steps...); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// is asks the page for a truth.
+func (b *browser) is(expression string) bool {
+	b.t.Helper()
+	v, err := chromedp.Run(b.ctx, chromedp.Evaluate[bool]("Boolean("+expression+")"))
+	if err != nil {
+		b.t.Fatalf("%s: %v", expression, err)
+	}
+	return v
+}
+
+// wait waits for a truth of the page.
+func (b *browser) wait(what, expression string) {
+	b.t.Helper()
+	until(b.t, 45*time.Second, what, func() bool { return b.is(expression) })
+}
+
+// set gives a field a value as choosing or typing it does.
+func (b *browser) set(selector, value string) {
+	b.t.Helper()
+	if !b.is(fmt.Sprintf("(f => { f.value = %q; f.dispatchEvent(new Event('change')); return f.value === %q; })(document.querySelector(%q))", value, value, selector)) {
+		b.t.Fatalf("%s does not take %s", selector, value)
+	}
+}
+
+func (b *browser) text() string {
+	b.t.Helper()
+	text, err := chromedp.Run(b.ctx, chromedp.Evaluate[string]("document.body.innerText"))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return text
+}
+
+// shot keeps a picture where FAULTLINE_SCREENSHOTS says, to be looked at.
+func (b *browser) shot(name string, width int64, scheme string) {
+	b.t.Helper()
+	folder := os.Getenv("FAULTLINE_SCREENSHOTS")
+	if folder == "" {
+		return
+	}
+	media := emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}}
+	if _, err := chromedp.Call(b.ctx, emulation.SetEmulatedMedia, media); err != nil {
+		b.t.Fatal(err)
+	}
+	b.do(chromedp.EmulateViewport(width, 900))
+	b.wait("it is drawn", "document.querySelector('svg.topology')")
+	png, err := chromedp.Run(b.ctx, chromedp.FullScreenshot(100))
+	if err == nil {
+		err = os.WriteFile(filepath.Join(folder, name+".png"), png, 0o644)
+	}
+	if err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+const findFault = "document.querySelector('[data-fault=latency-1]')"
+
+// TestThePage walks the page as a person does: watch, break, look at why, mend, save, abort.
+func TestThePage(t *testing.T) {
+	b := newBrowser(t)
+	w := newWorld(t)
+	b.do(chromedp.Navigate(w.page.URL()))
+	w.attached(t)
+	b.wait("the run appears by itself", "document.querySelector('svg.topology') && document.querySelector('h1').textContent === 'two-bench'")
+	b.wait("goodput is drawn", "document.querySelector('.bar-good')")
+	b.wait("the edge has figures", "[...document.querySelectorAll('table tr')].some(r => /front → back.*[0-9]\\/s/.test(r.textContent))")
+
+	b.set("#kind", "latency")
+	b.set("select[name=edge]", "front->back")
+	b.do(chromedp.Click("form[aria-label='inject a fault'] button"))
+	b.wait("the form says what is missing", "document.querySelector('#wrong-delay').textContent.includes('required')")
+	b.do(chromedp.SendKeys("input[name=delay]", "2s"))
+	b.do(chromedp.Click("form[aria-label='inject a fault'] button"))
+	b.wait("the fault acts", findFault)
+	b.wait("the topology shows it", "document.querySelector('svg.topology .link.faulted[data-from=front][data-to=back]')")
+	b.wait("it is felt", findFault+".textContent.includes('felt')")
+	b.wait("requests fail", "document.querySelector('.requests details.request .bad')")
+
+	b.do(chromedp.Click(".requests details.request summary"))
+	b.wait("the trace is shown", "document.querySelector('.requests details[open] .fall .span')")
+	b.wait("the fault marks a span", "document.querySelector('.requests details[open] .fall .span.hurt')")
+	b.shot("live-1280-light", 1280, "light")
+	b.shot("live-1280-dark", 1280, "dark")
+	b.shot("live-360-light", 360, "light")
+	b.shot("live-3840-light", 3840, "light")
+	b.do(chromedp.EmulateViewport(360, 800))
+	if b.is("document.documentElement.scrollWidth > innerWidth") {
+		t.Error("at 360 px the page is wider than the screen")
+	}
+	b.do(chromedp.EmulateViewport(1280, 900))
+
+	b.do(chromedp.Click("button[aria-label='clear latency-1']"))
+	b.wait("the fault is gone", "!"+findFault)
+	b.set("input[name=rate-work]", "40")
+	b.do(chromedp.Click("form[aria-label='rate of work'] button"))
+	b.wait("the rate is 40", "document.querySelector('form[aria-label=\"rate of work\"]').textContent.includes('now 40/s')")
+	b.wait("hostile log lines are shown as text", "document.querySelector('.logs').textContent.includes('<img src=x onerror')")
+	if b.is("window.hacked || document.querySelector('main img') || document.querySelector('main script')") {
+		t.Error("text of the system under test became part of the page")
+	}
+	w.savedByHand(b)
+	w.abortedByHand(b)
+}
+
+// savedByHand saves what was done, and checks that it would do the same again.
+func (w *world) savedByHand(b *browser) {
+	b.t.Helper()
+	b.do(chromedp.SendKeys("input[name=scenario-name]", "my-failure"))
+	b.do(chromedp.Click("form[aria-label='save as scenario'] button[type=submit]"))
+	b.wait("it says where", "document.querySelector('pre.file')")
+	file := filepath.Join(w.scenarios, "my-failure.yaml")
+	text, err := os.ReadFile(file)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	sc, err := scenario.Load(file, text)
+	if err != nil {
+		b.t.Fatalf("%v\n%s", err, text)
+	}
+	p, err := plan.Compile(sc, w.system, scenario.DefaultVariant, plan.Options{})
+	if err != nil {
+		b.t.Fatalf("%v\n%s", err, text)
+	}
+	stages := p.Loads[0].Stages
+	if len(p.Faults) != 1 || p.Faults[0].Target() != "front->back" || p.Faults[0].Params.Duration("delay") != 2*time.Second || stages[len(stages)-1].To != 40 {
+		b.t.Errorf("it would do something else:\n%s", text)
+	}
+	b.do(chromedp.Click("form[aria-label='save as scenario'] button[type=submit]"))
+	b.wait("it writes over no file", "document.querySelector('form[aria-label=\"save as scenario\"]').textContent.includes('is there already')")
+}
+
+// abortedByHand ends the run, and looks at its record in the index.
+func (w *world) abortedByHand(b *browser) {
+	b.t.Helper()
+	b.do(chromedp.Click("#abort"), chromedp.Click("#abort"))
+	until(b.t, time.Minute, "the run ends", func() bool {
+		select {
+		case <-w.ended:
+			return true
+		default:
+			return false
+		}
+	})
+	if w.err != nil {
+		b.t.Fatal(w.err)
+	}
+	kept, err := record.Open(w.dir)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	if kept.Meta.Outcome != record.Aborted || len(kept.Plan.Faults) != 1 || len(kept.Results) == 0 {
+		b.t.Errorf("the record says %s (%s), faults %+v", kept.Meta.Outcome, kept.Meta.Reason, kept.Plan.Faults)
+	}
+	b.do(chromedp.Navigate(w.page.URL() + "runs"))
+	b.wait("the run is listed", "document.querySelector('table') && document.body.textContent.includes('two-bench')")
+	if text := b.text(); !strings.Contains(text, "aborted") {
+		b.t.Errorf("the index says\n%s", text)
+	}
+}
+
+// TestThePageSaysThatItIsOver holds what a page shows when the lab ends, and when it is cut off.
+func TestThePageSaysThatItIsOver(t *testing.T) {
+	b := newBrowser(t)
+	s, err := Start(t.Context(), Config{Runs: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.do(chromedp.Navigate(s.URL()))
+	b.wait("it waits for a run", "document.body.innerText.includes('Nothing runs yet')")
+	before := connected(s)
+	before.leave() // as a connection breaks
+	until(t, 30*time.Second, "the page connects again", func() bool { sub := connected(s); return sub != nil && sub != before })
+	b.wait("it says so", "document.querySelector('.state.on')")
+	if err := s.Close(context.Background(), "it is over: "+hostile); err != nil {
+		t.Fatal(err)
+	}
+	b.wait("it says that it is over", "document.body.innerText.includes('it is over: <img')")
+	if b.is("window.hacked") {
+		t.Error("the last words were run")
+	}
+}
+
+// connected is the page that is connected, if there is one.
+func connected(s *Server) *subscriber {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for sub := range s.subscribers {
+		return sub
+	}
+	return nil
+}
