@@ -100,6 +100,7 @@ func TestParse(t *testing.T) {
 		{"a stale fallback with a body", "fallback", map[string]any{"body": "x"}, `body: belongs to a static fallback, and a static fallback needs one ()`},
 		{"a fallback from nowhere", "fallback", "luck", `from: "luck" is not permitted; permitted: stale, static (where the answer comes from)`},
 		{"a rate of nothing", "rate_limit", "0/s", `rate: 0 is below the least permitted value, 0.01 (calls a second)`},
+		{"two budgets", "retry", params{"budget": 0.1, "budget_in_flight": 0.1}, `budget_in_flight: stands in place of budget; give one of them ()`},
 		{"a throttle that sends nothing", "adaptive_throttle", 0.5, `k: 0.5 is below the least permitted value, 1 (how many calls each accepted one allows: less rejects sooner, more sends more in vain)`},
 		{"a limit below its least", "adaptive_limit", params{"initial": 5, "min": 6, "max": 4}, `min: is more than initial (); max: is less than initial ()`},
 		{"priorities the wrong way round", "priority", params{"sheddable": 0.6, "bulk": 0.7},

@@ -186,6 +186,61 @@ func TestRetryBudgetByTime(t *testing.T) {
 	})
 }
 
+// A budget of 10 % in flight, and what it allows when every call fails three times over: little more
+// where failures are slow, nearly everything where they are quick. The token bucket keeps to its 10 %.
+func TestRetryBudgetInFlight(t *testing.T) {
+	tests := []struct {
+		backoff     string
+		took        time.Duration
+		least, most float64 // attempts for each call
+	}{
+		{"0s", 200 * time.Millisecond, 1.08, 1.17},
+		{"25ms", 200 * time.Millisecond, 1.10, 1.20},
+		{"25ms", 20 * time.Millisecond, 1.20, 1.35},
+		{"25ms", time.Millisecond, 2.7, 3},
+	}
+	for _, test := range tests {
+		t.Run(fmt.Sprint(test.backoff, test.took), func(t *testing.T) {
+			within(t, func(t *testing.T) {
+				amplification := func(budget string) float64 {
+					e := newTestEdge(t, spec(t, "retry", params{"attempts": 3, "backoff": test.backoff, budget: "10%", "budget_min": 0}))
+					offer(1000, 10*time.Second, func(int) {
+						if err := e.Do(t.Context(), answers(test.took, errDown).serve); !errors.Is(err, errDown) {
+							t.Errorf("got %v", err)
+						}
+					})
+					sent, refused := e.sent(t), e.reg.value(t, names.PolicyRejections, names.Policy, "retry", names.Cause, "budget")
+					if retries := e.reg.value(t, names.PolicyRetries); int(retries) != sent-10000 || refused == 0 || e.count(t, names.EdgeCalls, "error") != 10000 {
+						t.Errorf("%v retries of %d attempts, %v refused", retries, sent, refused)
+					}
+					return float64(sent) / 10000
+				}
+				if a := amplification("budget_in_flight"); a < test.least || a > test.most {
+					t.Errorf("in flight: %.3f attempts a call", a)
+				}
+				if a := amplification("budget"); a > 1.101 {
+					t.Errorf("token bucket: %.3f attempts a call", a)
+				}
+			})
+		})
+	}
+}
+
+// So few may be sent again at once whatever the share is.
+func TestRetryBudgetInFlightHasALeast(t *testing.T) {
+	within(t, func(t *testing.T) {
+		e := newTestEdge(t, spec(t, "retry", params{"attempts": 2, "backoff": "0s", "budget_in_flight": 0, "budget_min": 2}))
+		var wait sync.WaitGroup
+		for range 10 {
+			wait.Go(func() { _ = e.Do(t.Context(), answers(time.Second, errDown).serve) })
+		}
+		wait.Wait()
+		if n := e.sent(t); n != 12 {
+			t.Errorf("%d attempts", n)
+		}
+	})
+}
+
 // A call that may not be sent again ends at once, not after the pause.
 func TestRetryBudgetDoesNotPause(t *testing.T) {
 	within(t, func(t *testing.T) {

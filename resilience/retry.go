@@ -2,6 +2,7 @@ package resilience
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/failsafe-go/failsafe-go"
+	failsafebudget "github.com/failsafe-go/failsafe-go/budget"
 	"github.com/failsafe-go/failsafe-go/retrypolicy"
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -22,7 +24,10 @@ func retryKind() Kind {
 		Sides: []string{OnEdge},
 		About: "Sends a call again when it failed, after a pause that grows: the n-th pause is backoff x factor^(n-1), at most max_backoff, " +
 			"of which a random part, up to jitter of it, is taken off. What policies further in rejected (breaker open, bulkhead full) is not sent again. " +
-			"With a budget it stops where retries would become a load of their own. The call must be safe to repeat.",
+			"With a budget it stops where retries would become a load of their own: budget is a token bucket, a bound on the number of retries; budget_in_flight " +
+			"(failsafe-go's, counted as Envoy does) bounds how many are under way at once, which is not the same: when all calls fail at 1000/s, 10 % of it sends 1.13 times the load where " +
+			"a failure takes 200ms, 1.26 times where it takes 20ms after a pause of 25ms, and 2.9 times, which is no bound at all, where it takes 1ms: retries that are over at once are never many at a time. " +
+			"The call must be safe to repeat.",
 		Main: "attempts",
 		Params: []parameter.Parameter{
 			{Name: "attempts", Type: parameter.Integer, Default: int64(3), Min: parameter.Bound(1), Max: parameter.Bound(100), About: "how often to send at most, the first time included"},
@@ -34,6 +39,8 @@ func retryKind() Kind {
 			{Name: "budget", Type: parameter.Ratio, About: "how many retries each call earns, so that retries add at most this share of load; no bounds when left out"},
 			{Name: "budget_rate", Type: parameter.Rate, Default: 0.0, About: "retries that time earns beside, for edges with few calls"},
 			{Name: "budget_burst", Type: parameter.Integer, Default: int64(10), Min: parameter.Bound(1), About: "how many earned retries are kept for later"},
+			{Name: "budget_in_flight", Type: parameter.Ratio, About: "in place of budget: retries under way may be this share of all that is under way, calls in a pause included"},
+			{Name: "budget_min", Type: parameter.Integer, Default: int64(3), Min: parameter.Bound(0), Max: parameter.Bound(100000), About: "with budget_in_flight: how many retries may be under way in any case"},
 		},
 		Example: "- {retry: {attempts: 3, backoff: 50ms, max_backoff: 1s, budget: 10%}}",
 		check:   checkRetry,
@@ -68,6 +75,9 @@ func checkRetry(v parameter.Values) []parameter.Problem {
 	if first, most := v.Duration("backoff"), v.Duration("max_backoff"); first > most {
 		problems = append(problems, parameter.Problem{Name: "max_backoff", Message: fmt.Sprintf("%s is shorter than backoff, %s", most, first)})
 	}
+	if v.Has("budget") && v.Has("budget_in_flight") {
+		problems = append(problems, parameter.Problem{Name: "budget_in_flight", Message: "stands in place of budget; give one of them"})
+	}
 	return problems
 }
 
@@ -75,8 +85,9 @@ type retry struct {
 	executor failsafe.Executor[result]
 	again    [classes]bool
 	attempts int
-	budget   *budget            // nil: none
-	spent    prometheus.Counter // retries that the budget did not allow
+	budget   *budget               // nil: none
+	inFlight failsafebudget.Budget // nil: none
+	spent    prometheus.Counter    // retries that the budget did not allow
 }
 
 func newRetry(v parameter.Values, h *host) *retry {
@@ -90,12 +101,20 @@ func newRetry(v parameter.Values, h *host) *retry {
 		p.budget = newBudget(v.Float("budget"), v.Float("budget_rate"), float64(v.Int("budget_burst")), h.metrics.state.WithLabelValues(h.on, h.policy))
 		p.spent = h.metrics.rejections.WithLabelValues(h.on, h.policy, "budget")
 	}
+	if v.Has("budget_in_flight") {
+		p.inFlight = failsafebudget.NewBuilder().WithMaxRate(v.Float("budget_in_flight")).WithMinConcurrency(uint(v.Int("budget_min"))).Build()
+		p.spent = h.metrics.rejections.WithLabelValues(h.on, h.policy, "budget")
+	}
 	p.executor = failsafe.With(p.policy(pause, h.metrics.retries.WithLabelValues(h.on)))
 	return p
 }
 
 func (p *retry) policy(pause backoff, retries prometheus.Counter) failsafe.Policy[result] {
-	return retrypolicy.NewBuilder[result]().
+	builder := retrypolicy.NewBuilder[result]()
+	if p.inFlight != nil {
+		builder = builder.WithBudget(p.inFlight)
+	}
+	return builder.
 		WithMaxAttempts(p.attempts).
 		ReturnLastFailure().
 		// Also covers what must not be sent again: a rejection by a policy further in is no failure.
@@ -123,6 +142,10 @@ func (p *retry) layer(inner next) next {
 		if res.class != unclassified {
 			res.final = false // a matter of this policy alone
 			return res, err
+		}
+		if errors.Is(err, failsafebudget.ErrExceeded) { // after the pause
+			p.spent.Inc()
+			return last, lastErr
 		}
 		// The context ended, in an attempt or in a pause. What the last attempt
 		// brought is worth more than that.
