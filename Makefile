@@ -65,10 +65,8 @@ vuln: ## Run govulncheck, where its database can be reached
 
 .PHONY: cross
 cross: ## Compile for macOS (arm64) and Linux (arm64)
-	GOOS=darwin GOARCH=arm64 CGO_ENABLED=0 $(GO) build -o /dev/null ./cmd/faultline
-	GOOS=darwin GOARCH=arm64 CGO_ENABLED=0 $(GO) build -o /dev/null ./cmd/shop
-	GOOS=linux GOARCH=arm64 CGO_ENABLED=0 $(GO) build -o /dev/null ./cmd/faultline
-	GOOS=linux GOARCH=arm64 CGO_ENABLED=0 $(GO) build -o /dev/null ./cmd/shop
+	@out=$$(mktemp -d); trap 'rm -rf "$$out"' EXIT; for os in darwin linux; do \
+	  echo "$$os/arm64"; GOOS=$$os GOARCH=arm64 CGO_ENABLED=0 $(GO) build $(GOFLAGS) -o "$$out" ./cmd/...; done
 
 FUZZTIME ?= 10s
 .PHONY: fuzz
