@@ -77,7 +77,7 @@ type runs struct {
 // allWithPage runs each plan with the page beside it.
 func (r *runs) allWithPage(ctx context.Context, listen string) error {
 	var err error
-	if r.page, err = startPage(ctx, r.sources, pageFlags{root: r.root, listen: listen}, r.out, r.errOut); err != nil {
+	if r.page, err = startPage(ctx, r.sources, pageFlags{root: r.root, listen: listen}, r.errOut); err != nil {
 		return err
 	}
 	err = r.all(ctx)
@@ -121,6 +121,9 @@ func (r *runs) one(ctx context.Context, p *plan.Plan) error {
 		Out: r.out, Title: p.Scenario + ", " + p.Variant, Width: width(r.out), Terminal: !r.lines, Color: colored(r.out),
 	})
 	fmt.Fprintf(r.out, "\n%s, %s: starting %s\n", p.Scenario, p.Variant, countOf(len(r.system.Services), "service"))
+	if r.page != nil && p == r.plans.plans[0] {
+		sayPage(r.out, r.page)
+	}
 	cfg := run.Config{
 		Plan: p, System: r.system, Scenario: r.text, Root: r.root, Self: r.self, Bin: []string{filepath.Dir(r.self)},
 		Version: buildVersion(), Watch: live, Log: labLog(r.errOut),

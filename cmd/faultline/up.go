@@ -66,17 +66,18 @@ func listenFlag(cmd *cobra.Command, listen *string) {
 	cmd.Flags().StringVar(listen, "listen", "127.0.0.1:0", "host:port of the page; beyond this machine it takes the token in the address that is printed")
 }
 
-// startPage serves the page and says where.
-func startPage(ctx context.Context, src *sources, flags pageFlags, out, errOut io.Writer) (*console.Server, error) {
+// startPage serves the page.
+func startPage(ctx context.Context, src *sources, flags pageFlags, errOut io.Writer) (*console.Server, error) {
 	page, err := console.Start(ctx, console.Config{
 		Listen: flags.listen, Runs: flags.root, Scenarios: "scenarios", System: systemName(src), Version: buildVersion(), Log: labLog(errOut),
 	})
 	if err != nil {
 		return nil, usage(err)
 	}
-	fmt.Fprintf(out, "page     %s\n", page.URL())
 	return page, nil
 }
+
+func sayPage(out io.Writer, page *console.Server) { fmt.Fprintf(out, "page     %s\n", page.URL()) }
 
 func labLog(errOut io.Writer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(errOut, &slog.HandlerOptions{Level: slog.LevelError}))
@@ -203,10 +204,11 @@ func up(ctx context.Context, src *sources, p *plan.Plan, flags pageFlags, out, e
 	if err != nil {
 		return broken(fmt.Errorf("finding this program: %w", err))
 	}
-	page, err := startPage(ctx, src, flags, out, errOut)
+	page, err := startPage(ctx, src, flags, errOut)
 	if err != nil {
 		return err
 	}
+	sayPage(out, page)
 	fmt.Fprintf(out, "%s: starting %s; Ctrl-C ends it\n", p.System, countOf(len(src.system.Services), "service"))
 	dir, runErr := run.Run(ctx, run.Config{
 		Plan: p, System: src.system, Scenario: src.text, Root: flags.root, Self: self, Bin: []string{filepath.Dir(self)},
