@@ -68,27 +68,28 @@ func (l *Live) Event(e record.Event) {
 	if text == "" {
 		return
 	}
-	cells := []cell{{text: l.when(e.Time)}, mark, {text: " " + clean(text)}}
-	if !l.cfg.Terminal {
-		l.between(plain(cells))
+	if !l.cfg.Terminal { // nothing is drawn over it: it may be as long as it likes
+		l.between(l.when(e.Time) + mark.text + " " + clean(text))
 		return
 	}
-	l.between(l.style.line(cells...))
-}
-
-// plain is a line that nothing is drawn over: it may be as long as it likes.
-func plain(cells []cell) string {
-	var out strings.Builder
-	for _, c := range cells {
-		out.WriteString(c.text)
+	var lines []string
+	for i, line := range wrapped(strings.Repeat(" ", whenColumns+2), text, l.style.columns()) {
+		cells := []cell{{text: line}}
+		if i == 0 {
+			cells = []cell{{text: l.when(e.Time)}, mark, {text: line[whenColumns+1:]}}
+		}
+		lines = append(lines, l.style.line(cells...))
 	}
-	return strings.TrimRight(out.String(), " ")
+	l.between(strings.Join(lines, "\n"))
 }
 
-// when is the time since the first phase started, in nine columns.
+// whenColumns is how wide a time is before an event.
+const whenColumns = 9
+
+// when is the time since the first phase started.
 func (l *Live) when(t time.Time) string {
 	if l.began.IsZero() {
-		return strings.Repeat(" ", 9)
+		return strings.Repeat(" ", whenColumns)
 	}
 	return fmt.Sprintf("%6.1fs  ", max(0, t.Sub(l.began).Seconds()))
 }
@@ -166,7 +167,7 @@ func (l *Live) plainFigures(p run.Progress) {
 		parts = append(parts, fmt.Sprintf("%s: goodput %s, p99 %s, %s due, %s ended", clean(load.Name), dash(load.Goodput), dash(load.P99),
 			figure.PerSecond.Text(load.Offered), dash(load.Ended)))
 	}
-	fmt.Fprintf(l.cfg.Out, "%6.1fs  %s %s of %s  %s\n", max(0, p.At.Seconds()), markNote, clean(p.Phase), seconds(p.Length), strings.Join(parts, " | "))
+	fmt.Fprintf(l.cfg.Out, "%6.1fs  %s %s  %s\n", max(0, p.At.Seconds()), markNote, clean(p.Phase), strings.Join(parts, " | "))
 }
 
 // seconds writes whole seconds, which is as exact as a clock needs.
@@ -205,25 +206,30 @@ func (l *Live) lines(p run.Progress) []string {
 	return lines
 }
 
-// bar is how far the run has come: what, which phase, how long still, and a bar
-// where there is room for one.
+// bar is how far the run has come: what, which phase, how long still, and where
+// there is room, a bar and the time of the whole.
 func (l *Live) bar(p run.Progress) string {
 	phase := clean(p.Phase)
 	if phase == "" {
 		phase = "ending"
 	}
-	head := cut(l.cfg.Title, max(8, l.cfg.Width/2))
-	state := fmt.Sprintf("  %s, %s left", phase, seconds(p.Left))
-	tail := fmt.Sprintf("  %s of %s", seconds(min(p.At, p.Length)), seconds(p.Length))
+	state := fmt.Sprintf("  %s, %s left", phase, seconds(max(0, p.Left)))
+	tail := fmt.Sprintf("  %s of %s", seconds(max(0, min(p.At, p.Length))), seconds(p.Length))
+	head := cut(l.cfg.Title, max(8, l.cfg.Width-columnsOf(state)))
+	room := l.cfg.Width - columnsOf(head+state+tail)
+	if room < 0 {
+		return l.style.line(cell{head, bold}, cell{state, ""})
+	}
 	cells := []cell{{head, bold}, {state, ""}}
-	if width := min(40, l.cfg.Width-columnsOf(head+state+tail)-2); width >= 6 && p.Length > 0 {
+	if width := min(40, room-2); width >= 6 && p.Length > 0 {
 		full := max(0, min(width, int(float64(width)*float64(p.At)/float64(p.Length))))
 		cells = append(cells, cell{"  " + strings.Repeat("█", full), ""}, cell{strings.Repeat("░", width-full), dim})
 	}
 	return l.style.line(append(cells, cell{tail, ""})...)
 }
 
-// loadLine is one load now, with as much as there is room for:
+// loadLine is one load now. What it offers, what ended, and the last seconds are
+// left out where there is no room for them.
 //
 //	browse    80/s due   26/s ended  goodput 26.92%  p99   2.6s  ▇▇▇▅▃▁
 func (l *Live) loadLine(n run.LoadNow, name int) string {
@@ -231,19 +237,22 @@ func (l *Live) loadLine(n run.LoadNow, name int) string {
 	if n.Goodput.Known {
 		color = colorOfShare(n.Goodput.Number)
 	}
-	ended := fmt.Sprintf("  %s ended", right(dash(n.Ended), 7))
-	cells := []cell{{fmt.Sprintf("  %s  %s due", padded(clean(n.Name), name), right(figure.PerSecond.Text(n.Offered), 6)), ""}}
+	cells := []cell{{"  " + padded(clean(n.Name), name), ""}}
 	figures := []cell{{"  goodput ", ""}, {right(dash(n.Goodput), 6), color}, {"  p99 " + right(dash(n.P99), 6), ""}}
-	used := 0
-	for _, c := range append(cells, figures...) {
-		used += columnsOf(c.text)
+	room := l.cfg.Width - 2 - name
+	for _, c := range figures {
+		room -= columnsOf(c.text)
 	}
-	if left := l.cfg.Width - used - columnsOf(ended); left >= 0 {
-		cells, used = append(cells, cell{ended, ""}), used+columnsOf(ended)
+	for _, text := range []string{"  " + right(figure.PerSecond.Text(n.Offered), 6) + " due", "  " + right(dash(n.Ended), 7) + " ended"} {
+		if room -= columnsOf(text); room < 0 {
+			room += columnsOf(text)
+			break
+		}
+		cells = append(cells, cell{text, ""})
 	}
 	cells = append(cells, figures...)
-	if left := l.cfg.Width - used - 2; left >= 4 {
-		cells = append(append(cells, cell{"  ", ""}), l.spark(n.Name, min(left, remembered))...)
+	if room -= 2; room >= 4 {
+		cells = append(append(cells, cell{"  ", ""}), l.spark(n.Name, min(room, remembered))...)
 	}
 	return l.style.line(cells...)
 }

@@ -34,8 +34,11 @@ func Summary(w io.Writer, judged []*Judged, style Style) error {
 		held, all = held+heldOf(j.Verdict), all+len(j.Verdict.Findings)
 	}
 	worst := worstOf(judged)
-	lines = append(lines, "", style.line(cell{clean(judged[0].Run.Meta.Scenario), bold}, cell{": ", ""}, cell{string(worst), colorOf(worst)},
-		cell{fmt.Sprintf(", %d of %s held", held, counted(all, "expectation")), ""}))
+	last := []cell{{clean(judged[0].Run.Meta.Scenario), bold}, {": ", ""}, {string(worst), colorOf(worst)}}
+	if counts := fmt.Sprintf(", %d of %s held", held, counted(all, "expectation")); columnsOf(last[0].text+": "+string(worst)+counts) <= style.columns() {
+		last = append(last, cell{counts, ""})
+	}
+	lines = append(lines, "", style.line(last...))
 	for i := range lines {
 		lines[i] = strings.TrimRight(lines[i], " ")
 	}
@@ -104,45 +107,87 @@ const (
 	goodputColumns  = 9
 	latencyColumns  = 8
 	recoveryColumns = 11
+	phaseColumns    = 16 // of a phase's name, at most
 )
+
+// table is a part of the overview: as many phases as there is room for.
+type table struct {
+	phases   []string
+	widths   []int
+	latency  bool // there is room for percentiles
+	recovery bool
+}
 
 // lines writes the overview. Percentiles are left out where there is no room
 // for them; phases that have no room either follow in a table of their own.
 func (o *overview) lines(style Style) []string {
-	load, label := 0, 0
-	for _, name := range o.loads {
-		load = max(load, columnsOf(clean(name)))
-	}
-	for _, name := range o.labels {
-		label = max(label, columnsOf(clean(name)))
-	}
-	load, label = min(load, 14), min(label, 18)
-	room := style.columns() - load - label - 3
-	each, latency := goodputColumns+latencyColumns, true
-	if each*len(o.phases)+recoveryColumns > room {
-		each, latency = goodputColumns, false
-	}
-	fit := max(1, room/each)
+	load, label := widest(o.loads, 14), widest(o.labels, 18)
 	var out []string
-	for at := 0; at < len(o.phases); at += fit {
-		last := at+fit >= len(o.phases)
-		shown := o.phases[at:min(at+fit, len(o.phases))]
-		recovery := last && each*len(shown)+recoveryColumns <= room
-		out = append(out, o.head(shown, load+label+3, each, latency, recovery, style))
+	for _, t := range o.tables(style.columns() - load - label - 3) {
+		out = append(out, o.head(t, load+label+3, style))
 		for _, name := range o.loads {
-			for i := range o.sets {
+			for i, set := range o.sets {
 				cells := []cell{{padded(first(i, clean(name)), load) + "  " + padded(clean(o.labels[i]), label) + " ", ""}}
-				for _, phase := range shown {
-					cells = append(cells, o.cells(o.sets[i], name, phase, latency)...)
+				for k, phase := range t.phases {
+					cells = append(cells, goodputCells(set, name, phase, t.widths[k], t.latency)...)
 				}
-				if recovery {
-					cells = append(cells, cell{right(recoveryOf(o.sets[i], name).Text(), recoveryColumns), ""})
+				if t.recovery {
+					cells = append(cells, cell{right(recoveryOf(set, name).Text(), recoveryColumns), ""})
 				}
 				out = append(out, style.line(cells...))
 			}
 		}
 	}
 	return out
+}
+
+func widest(texts []string, most int) int {
+	n := 0
+	for _, text := range texts {
+		n = max(n, columnsOf(clean(text)))
+	}
+	return min(n, most)
+}
+
+// tables shares the phases out.
+func (o *overview) tables(room int) []table {
+	all := table{phases: o.phases, latency: true, recovery: true}
+	if all.widths = o.widths(goodputColumns + latencyColumns); sum(all.widths)+recoveryColumns <= room {
+		return []table{all}
+	}
+	widths := o.widths(goodputColumns)
+	var out []table
+	for i, phase := range o.phases {
+		if len(out) == 0 || sum(out[len(out)-1].widths)+widths[i] > room {
+			out = append(out, table{})
+		}
+		t := &out[len(out)-1]
+		t.phases, t.widths = append(t.phases, phase), append(t.widths, widths[i])
+	}
+	if n := len(out); n > 0 && sum(out[n-1].widths)+recoveryColumns > room {
+		out = append(out, table{})
+	}
+	if n := len(out); n > 0 {
+		out[n-1].recovery = true
+	}
+	return out
+}
+
+// widths is how wide the phases' columns are, at least so much.
+func (o *overview) widths(least int) []int {
+	out := make([]int, 0, len(o.phases))
+	for _, phase := range o.phases {
+		out = append(out, max(least, min(phaseColumns, columnsOf(o.title(phase)))+1))
+	}
+	return out
+}
+
+func sum(list []int) int {
+	n := 0
+	for _, v := range list {
+		n += v
+	}
+	return n
 }
 
 // first is the name in a group's first line, and nothing in the others.
@@ -153,39 +198,45 @@ func first(i int, name string) string {
 	return name
 }
 
-func (o *overview) head(phases []string, indent, each int, latency, recovery bool, style Style) string {
-	what := "goodput"
-	if latency {
-		what = "goodput, p99"
+// title names a phase, with a mark where a fault acts.
+func (o *overview) title(phase string) string {
+	if o.fault[phase] {
+		return markFault + " " + clean(phase)
 	}
-	text := padded(what, indent)
-	for _, phase := range phases {
-		name := clean(phase)
-		if o.fault[phase] {
-			name = markFault + " " + name
-		}
-		text += right(cut(name, each-1), each)
+	return clean(phase)
+}
+
+func (o *overview) head(t table, indent int, style Style) string {
+	text := "goodput"
+	if t.latency {
+		text = "goodput, p99"
 	}
-	if recovery {
+	text = padded(text, indent)
+	for i, phase := range t.phases {
+		text += " " + right(o.title(phase), t.widths[i]-1)
+	}
+	if t.recovery {
 		text += right("recovered", recoveryColumns)
 	}
 	return style.line(cell{text, dim})
 }
 
-func (o *overview) cells(set *measure.Set, load, phase string, latency bool) []cell {
-	table, goodput, p99 := measure.Load{}, cell{text: "–"}, "–"
+func goodputCells(set *measure.Set, load, phase string, columns int, latency bool) []cell {
+	goodput, p99 := cell{text: "–"}, "–"
 	if window, err := set.Window(phase); err == nil {
-		if table, _ = set.Load(load, window); table.Goodput.Known {
-			goodput = cell{table.Goodput.Text(), colorOfShare(table.Goodput.Number)}
+		figures, _ := set.Load(load, window)
+		if figures.Goodput.Known {
+			goodput = cell{figures.Goodput.Text(), colorOfShare(figures.Goodput.Number)}
 		}
-		if table.P99.Known {
-			p99 = table.P99.Text()
+		if figures.P99.Known {
+			p99 = figures.P99.Text()
 		}
 	}
-	goodput.text = right(goodput.text, goodputColumns)
 	if !latency {
+		goodput.text = right(goodput.text, columns)
 		return []cell{goodput}
 	}
+	goodput.text = right(goodput.text, columns-latencyColumns)
 	return []cell{goodput, {right(p99, latencyColumns), ""}}
 }
 
@@ -202,15 +253,22 @@ func recoveryOf(set *measure.Set, load string) measure.Value {
 // findingLines writes what one run was expected to show and what it showed.
 func findingLines(j *Judged, label string, style Style) []string {
 	out := []string{style.line(cell{clean(label), bold}, cell{": ", ""}, cell{string(j.Verdict.Outcome), colorOf(j.Verdict.Outcome)})}
-	where, got := 3, 5
+	where, got, that := 3, 5, 0
 	for _, f := range j.Verdict.Findings {
-		where, got = max(where, columnsOf(clean(inOf(f)))), max(got, columnsOf(clean(f.Got)))
+		where, got, that = max(where, columnsOf(clean(inOf(f)))), max(got, columnsOf(clean(f.Got))), max(that, columnsOf(clean(f.That)))
 	}
 	where, got = min(where, 16), min(got, 14)
-	width := max(12, style.columns()-4-2-where-2-got)
+	that = min(that, max(12, style.columns()-4-2-where-2-got))
 	for _, f := range j.Verdict.Findings {
-		out = append(out, style.line(cell{"  ", ""}, cell{markOf(f.Outcome), colorOf(f.Outcome)},
-			cell{" " + padded(clean(f.That), width) + "  " + padded(clean(inOf(f)), where) + "  " + right(clean(f.Got), got), ""}))
+		mark := []cell{{"  ", ""}, {markOf(f.Outcome), colorOf(f.Outcome)}}
+		rest := "  " + padded(clean(inOf(f)), where) + "  " + right(clean(f.Got), got)
+		if text := clean(f.That); columnsOf(text) > that { // it is told whole, on lines of its own
+			lines := wrapped("    ", text, style.columns())
+			lines[0] = style.line(append(mark, cell{lines[0][3:], ""})...)
+			out = append(append(out, lines...), style.line(cell{"  " + rest, ""}))
+		} else {
+			out = append(out, style.line(append(mark, cell{" " + padded(text, that) + rest, ""})...))
+		}
 		if f.Outcome != check.Pass && f.Why != "" {
 			out = append(out, wrapped("    ", f.Why, style.columns())...)
 		}
@@ -219,13 +277,9 @@ func findingLines(j *Judged, label string, style Style) []string {
 		out = append(out, wrapped("  "+markNote+" ", j.page.Spread.Text, style.columns())...)
 	}
 	for _, reason := range j.Verdict.Reasons {
-		for i, line := range wrapped("  "+markDoubt+" ", reason, style.columns()) {
-			color := ""
-			if i == 0 {
-				color = yellow
-			}
-			out = append(out, style.line(cell{line[:min(3, len(line))], color}, cell{line[min(3, len(line)):], ""}))
-		}
+		lines := wrapped("    ", reason, style.columns())
+		lines[0] = style.line(cell{"  ", ""}, cell{markDoubt, yellow}, cell{lines[0][3:], ""})
+		out = append(out, lines...)
 	}
 	return out
 }
