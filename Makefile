@@ -27,6 +27,10 @@ scenario: build ## Run every variant of scenario NAME and print the verdict (ARG
 oracles: build ## Hold the lab to closed forms: queues, retries, budgets, fan-out (5 minutes)
 	@bin/faultline oracles $(ARGS)
 
+.PHONY: bench
+bench: build ## Benchmark the variants of scenario NAME, with intervals (ARGS: flags of 'faultline bench')
+	@bin/faultline bench $(NAME) $(ARGS)
+
 .PHONY: list
 list: build ## List the bundled scenarios
 	@bin/faultline list

@@ -305,6 +305,9 @@ func (a *analysis) compare(f Figure, name, against string) Comparison {
 	out.Holm = Number(math.NaN())
 	out.Text = f.differenceText(out.Estimate)
 	out.Range = "-"
+	if out.Pairs == 1 {
+		out.Range = "1 pair"
+	}
 	if interval.Known() {
 		out.Range = "[" + f.differenceText(out.Low) + ", " + f.differenceText(out.High) + "]"
 	}

@@ -242,6 +242,7 @@ func TestTerminal(t *testing.T) {
 		"hints":   imagine(t, campaign(t, Options{Repeats: 5, Variants: []string{"naive", "better"}}), &world{noise: 0.03, effects: knownEffects()}),
 		"alone":   imagine(t, campaign(t, Options{Repeats: 6, Variants: []string{"naive"}}), &world{noise: 0.03}),
 		"map":     imagine(t, mapped(t), &world{noise: 0.03}),
+		"void":    imagine(t, campaign(t, Options{Repeats: 1}), &world{void: func(Slot) []string { return []string{"the load never started"} }}),
 	} {
 		var out bytes.Buffer
 		if err := r.Print(&out, Style{}); err != nil {

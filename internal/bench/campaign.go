@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"io"
+	"math"
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
@@ -15,6 +17,7 @@ import (
 
 	"github.com/faultline-lab/faultline/parameter"
 
+	"github.com/faultline-lab/faultline/internal/figure"
 	"github.com/faultline-lab/faultline/internal/plan"
 	"github.com/faultline-lab/faultline/internal/scenario"
 	"github.com/faultline-lab/faultline/internal/strictyaml"
@@ -396,4 +399,27 @@ func (c *Campaign) Length() time.Duration {
 // path is a file of the campaign.
 func (c *Campaign) path(parts ...string) string {
 	return filepath.Join(append([]string{c.dir}, parts...)...)
+}
+
+// System is the system that all runs start, as its file has it.
+func (c *Campaign) System() *system.System { return c.source.System }
+
+// Describe prints what would be run, and in which order.
+func (c *Campaign) Describe(out io.Writer) error {
+	var text strings.Builder
+	fmt.Fprintf(&text, "%s: %s, about %s\n", c.file.Scenario, countOf(len(c.file.Slots), "run"), figure.Duration(c.Length().Round(time.Second)))
+	block := math.MinInt
+	for _, slot := range c.file.Slots {
+		if slot.Block != block {
+			block = slot.Block
+			name := fmt.Sprintf("block %d", block)
+			if slot.Warmup() {
+				name = "warm-up block"
+			}
+			fmt.Fprintf(&text, "%s, seed %d\n", name, slot.Seed)
+		}
+		fmt.Fprintf(&text, "  %*d  %s\n", len(fmt.Sprint(len(c.file.Slots))), slot.Number, strings.Join(append([]string{slot.Name()}, c.cells[slot.Cell].Values...), ", "))
+	}
+	_, err := io.WriteString(out, text.String())
+	return err
 }

@@ -1,10 +1,13 @@
 package bench
 
 import (
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/faultline-lab/faultline/internal/golden"
 )
 
 func seed(n uint64) *uint64 { return &n }
@@ -145,4 +148,13 @@ func TestLength(t *testing.T) {
 	if c.Left() != 3 {
 		t.Errorf("%d left", c.Left())
 	}
+}
+
+func TestDescribe(t *testing.T) {
+	var out strings.Builder
+	c := campaign(t, Options{Repeats: 1, WarmupBlocks: 1, Variants: []string{"naive"}, Sweep: []Axis{{Path: "phases.fault", Values: []string{"2s", "5s"}}}})
+	if err := c.Describe(&out); err != nil {
+		t.Fatal(err)
+	}
+	golden.Equal(t, filepath.Join("testdata", "order.txt"), out.String())
 }

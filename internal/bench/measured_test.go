@@ -218,10 +218,10 @@ func TestProgress(t *testing.T) {
 	p.Ends(slot, &Measured{Outcome: check.Pass, Recovered: &yes}, nil)
 	p.Ends(slot, nil, errors.New("starting the system:\n\tno port"))
 	want := `[ 3/15] block 2, naive', seed 8; about 14m left
-        ended in 72s: fail, not recovered
+        ended in 72s: counts, not recovered, expectations fail
 [ 4/15] warm-up block, better, 20/s, seed 0; about 13m left
         ended in 72s: void: lagged; not felt
-        ended in 72s: pass, recovered
+        ended in 72s: counts, recovered, expectations pass
         ended: failed: starting the system: no port
 `
 	if out.String() != want {

@@ -62,7 +62,7 @@ func (p *Progress) Ends(slot Slot, m *Measured, err error) {
 	case len(m.Void) > 0:
 		text = p.Style.paint(yellow, "void: ") + strings.Join(m.Void, "; ")
 	default:
-		text = string(m.Outcome) + p.recovered(m)
+		text = "counts" + p.recovered(m) + ", expectations " + string(m.Outcome)
 	}
 	took := ""
 	if m != nil {

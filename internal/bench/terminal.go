@@ -156,12 +156,15 @@ func (p *printer) comparison(name, against string, of func(FigureReport) *Compar
 		title += fmt.Sprintf(", %d left out", excluded)
 	}
 	p.line("\n%s", p.style.paint(bold, title))
+	if pairs == 0 {
+		return
+	}
 	p.line("%s%s%s%s%s says", pad("", nameColumn), right(cut(against, valueColumn-1), valueColumn), right(cut(name, valueColumn-1), valueColumn),
 		right("change", effectColumn), right("95 % interval", rangeColumn))
 	group := ""
 	for _, f := range p.report.Figures {
 		c := of(f)
-		if !f.Headline || c.Pairs == 0 && c.Excluded == 0 {
+		if !f.Headline || c.Pairs == 0 {
 			continue
 		}
 		if f.Group != group {
@@ -182,6 +185,20 @@ func (p *printer) pairs(of func(FigureReport) *Comparison) (pairs, excluded int)
 		}
 	}
 	return pairs, excluded
+}
+
+// any is the comparison with the most pairs.
+func (f FigureReport) any() *Comparison {
+	best := &Comparison{}
+	if f.AA != nil {
+		best = f.AA
+	}
+	for i, c := range f.Comparisons {
+		if c.Pairs > best.Pairs {
+			best = &f.Comparisons[i]
+		}
+	}
+	return best
 }
 
 func (f FigureReport) median(variant string) string {
@@ -206,6 +223,9 @@ func (p *printer) says(s Says) string {
 }
 
 func (p *printer) legend() {
+	if pairs, _ := p.pairs(func(f FigureReport) *Comparison { return f.any() }); pairs == 0 {
+		return
+	}
 	p.line("")
 	text := "Medians over runs. The change is that of paired runs (pp: percentage points; 1x: none). better, worse: a claim: at least 10 pairs, an interval " +
 		"without 'no change', more than the A/A pair differs by, p at most 5 % after Holm's correction. better?, worse?: a hint, which lacks the pairs or the p."

@@ -84,7 +84,7 @@
   const ratio = f => f.scale === 'ratio';
   const onScale = (f, v) => ratio(f) ? Math.log(v) : v;
   function unitText(f, v) {
-    if (ratio(f)) return nice(Math.exp(v), 2) + '×';
+    if (ratio(f)) return nice(Math.exp(v), 3) + '×';
     if (f.unit === 'ratio') return nice(v * 100, 2) + (v === 0 ? '' : ' pp');
     if (f.unit === 'seconds') return v === 0 ? '0' : (v < 0 ? '−' : '') + seconds(Math.abs(v));
     return nice(v, 2);
@@ -96,6 +96,7 @@
     return out;
   }
   function factorTicks(low, high, count) {
+    if (high - low < .7) return ticksOf(Math.exp(low), Math.exp(high), count).map(Math.log);
     for (const marks of [[1, 1.1, 1.2, 1.3, 1.5, 1.7, 2, 2.5, 3, 4, 5, 6, 8], [1, 1.25, 1.5, 2, 3, 5], [1, 2, 5], [1, 3], [1]]) {
       const out = [];
       for (let p = -6; p <= 6; p++) for (const m of marks) { const v = Math.log(m * Math.pow(10, p)); if (v >= low && v <= high) out.push(v); }
@@ -108,7 +109,8 @@
     const rows = forestRows(f);
     if (!rows.length) return h('p', { class: 'soft small' }, 'No pair of runs has this figure.');
     return draws(width => {
-      const narrow = width < 520, left = narrow ? 8 : Math.min(190, 24 + 7.4 * Math.max(...rows.map(c => c.variant.length))), right = narrow ? 8 : 226;
+      const narrow = width < 420, wide = width >= 700, words = c => wide ? `${c.text} ${c.range}  ` : c.text + '  ', said = c => isTwin(c.variant) ? 'A/A' : c.says;
+      const left = narrow ? 8 : Math.min(190, 24 + 6.6 * Math.max(...rows.map(c => c.variant.length))), right = narrow ? 8 : 20 + 6.6 * Math.max(...rows.map(c => words(c).length + said(c).length));
       const rowHeight = narrow ? 46 : 26, top = 8, inner = width - left - right, height = top + rows.length * rowHeight + 22;
       const ends = rows.flatMap(c => [c.low, c.high, c.estimate]).filter(known).map(v => onScale(f, v)).filter(Number.isFinite);
       const least = known(rows[0].least) ? Math.abs(onScale(f, rows[0].least)) : 0;
@@ -124,9 +126,9 @@
       root.append(s('line', { class: 'zero', x1: x(0), x2: x(0), y1: top, y2: bottom }));
       rows.forEach((c, i) => {
         const y = top + i * rowHeight + (narrow ? 32 : rowHeight / 2), ink = isTwin(c.variant) ? 'var(--soft)' : colour(c.variant);
-        const text = [s('tspan', {}, `${c.text} ${c.range}  `), s('tspan', { class: 'says', style: `fill:${saysColour(c.says)}` }, isTwin(c.variant) ? 'A/A' : c.says)];
-        root.append(narrow ? s('text', { class: 'label', x: left, y: y - 14 }, c.variant + '  ', text) : [s('text', { class: 'label', x: left - 10, y: y + 4, 'text-anchor': 'end' }, c.variant), s('text', { class: 'label', x: width - right + 12, y: y + 4 }, text)]
-          .reduce((g, n) => { g.append(n); return g; }, s('g', {})));
+        const text = [s('tspan', {}, narrow ? `${c.text} ${c.range}  ` : words(c)), s('tspan', { class: 'says', style: `fill:${saysColour(c.says)}` }, said(c))];
+        if (narrow) root.append(s('text', { class: 'label', x: left, y: y - 14 }, c.variant + '  ', text));
+        else root.append(s('text', { class: 'label', x: left - 10, y: y + 4, 'text-anchor': 'end' }, c.variant), s('text', { class: 'label', x: width - right + 12, y: y + 4 }, text));
         if (known(c.low)) root.append(s('line', { class: 'whisker', stroke: ink, x1: x(onScale(f, c.low)), x2: x(onScale(f, c.high)), y1: y, y2: y, 'stroke-dasharray': isTwin(c.variant) ? '4 3' : null }));
         root.append(s('circle', { cx: x(onScale(f, c.estimate)), cy: y, r: 5, fill: isTwin(c.variant) ? 'var(--card)' : ink, stroke: ink, 'stroke-width': 2 }),
           s('rect', { x: 0, y: top + i * rowHeight, width, height: rowHeight, fill: 'transparent', onmousemove: e => showTip(e, tipOf(f, c)), onmouseleave: hideTip }));
@@ -135,7 +137,7 @@
     });
   }
   function tipOf(f, c) {
-    return [`${c.variant} against ${c.against}`, `${plural(c.pairs, 'pair')}${c.excluded ? `, ${plural(c.excluded, 'block')} left out` : ''}${c.limited ? `, ${c.limited} with a time that never came` : ''}`,
+    return [`${c.variant} against ${c.against}: ${c.text} ${c.range}`, `${plural(c.pairs, 'pair')}${c.excluded ? `, ${plural(c.excluded, 'block')} left out` : ''}${c.limited ? `, ${c.limited} with a time that never came` : ''}`,
       known(c.ahead) && `ahead in ${percent(c.ahead)} of the pairs`, known(c.p) && `p ${nice(c.p, 2)}${known(c.holm) && c.holm !== c.p ? `, after Holm ${nice(c.holm, 2)}` : ''}`,
       c.noise !== '-' && `the A/A pair reaches ${c.noise}`, isTwin(c.variant) ? 'nothing differs here but chance' : c.says + ': ' + whys[c.says]].filter(Boolean).join('\n');
   }
@@ -269,7 +271,7 @@
     data.sources.length > 0 && h('p', { class: 'soft small' }, 'Source: ' + data.sources.join('; ')),
     !data.sweep && data.options.repeats < 10 && h('p', { class: 'reason small' }, `${plural(data.options.repeats, 'repeat')} can give hints, not claims: a claim takes 10 pairs of runs.`)));
 
-  const recovers = data.variants.some(v => v.never_recovered.n > 0);
+  const recovers = !data.sweep && data.variants.some(v => v.never_recovered.n > 0);
   section('variants', 'Variants', 'The first variant is what the others are compared with. A run that did not recover by its end may have been metastable: the fault is gone, the failure stays.',
     h('div', { class: 'card' }, table(['variant', 'policies', ['runs that count'], ['void'], ['failed'], recovers && ['never recovered'], recovers && ['95 % interval']].filter(Boolean), data.variants.map(v => h('tr', {},
       h('td', { class: 'who' }, h('span', { class: 'key', style: `color:${colour(v.name)}` }, h('i', { class: v.twin ? 'twin' : null })), v.name, v.twin && h('span', { class: 'soft small' }, ' the same again')),
