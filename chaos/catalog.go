@@ -9,6 +9,7 @@ import (
 // The families of faults. Each family has one injector.
 const (
 	FamilyNetwork = "network" // on the wire of an edge, through its proxy
+	FamilyRequest = "request" // on single requests of an edge, through its layer-7 hop
 	FamilyProcess = "process" // on the processes of a service
 	FamilyLoad    = "load"    // on the load itself; part of the plan, nothing is injected
 )
@@ -62,7 +63,7 @@ type Kind struct {
 // Catalog returns every kind of fault, by family, in the order in which they are to be
 // shown. The caller may keep and change what it gets.
 func Catalog() []Kind {
-	return slices.Concat(slowingKinds(), losingKinds(), cuttingKinds(), processKinds(), loadKinds())
+	return slices.Concat(slowingKinds(), losingKinds(), cuttingKinds(), requestKinds(), processKinds(), loadKinds())
 }
 
 // Find returns the kind of the given name, and whether there is one.

@@ -92,7 +92,7 @@ func checkTogether(kind string, raw map[string]any, values parameter.Values) []p
 			return []parameter.Problem{{Message: "want exactly one of rate, factor"}}
 		}
 	}
-	return nil
+	return checkRequest(kind, values)
 }
 
 // targetReader reads the parameters that name the target and keeps what is wrong with them.
@@ -232,7 +232,8 @@ func Between(groups [][]string, edges []Edge) []Edge {
 
 // Conflict tells whether two faults cannot act at the same time, and why: two
 // of one network kind on the same edge, replica and direction, two that take
-// the same edge down, two process faults on the same replica. It returns nil when they can.
+// the same edge down, two process faults on the same replica. Faults of requests never
+// conflict: each has its own share. It returns nil when they can.
 func Conflict(a, b Fault) error {
 	kindA, foundA := Find(a.Kind)
 	kindB, foundB := Find(b.Kind)

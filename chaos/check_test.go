@@ -40,7 +40,7 @@ func TestTheCatalogIsComplete(t *testing.T) {
 			}
 		}
 	}
-	if len(seen) != 13 {
+	if len(seen) != 16 {
 		t.Errorf("there are %d kinds", len(seen))
 	}
 }
@@ -97,6 +97,10 @@ func TestCheckAccepts(t *testing.T) {
 		{"kill", "kill", `{service: orders}`, chaos.Target{Services: []string{"orders"}}, parameter.Values{}},
 		{"pause several", "pause", `{services: [orders, bank], replica: 1}`, chaos.Target{Services: []string{"orders", "bank"}, Replica: 1}, parameter.Values{}},
 		{"a spike by factor", "spike", `{load: browse, factor: 5}`, chaos.Target{Load: "browse"}, parameter.Values{"factor": 5.0}},
+		{"an error of a share", "error", `{edge: payments->bank, status: 503, ratio: 10%, route: POST /charges}`,
+			chaos.Target{Edges: []chaos.Edge{bank}}, parameter.Values{"status": int64(503), "ratio": 0.1, "route": "POST /charges"}},
+		{"lost answers, the first", "lose_answer", `{edge: payments->bank, first: 3}`,
+			chaos.Target{Edges: []chaos.Edge{bank}}, parameter.Values{"ratio": 1.0, "first": int64(3)}},
 		{"a spike by rate", "spike", `{load: browse, rate: 400/s}`, chaos.Target{Load: "browse"}, parameter.Values{"rate": 400.0}},
 	}
 	for _, test := range tests {
@@ -111,7 +115,7 @@ func TestCheckAccepts(t *testing.T) {
 
 func TestCheckRefuses(t *testing.T) {
 	tests := []struct{ name, kind, yaml, parameter, message, hint string }{
-		{"an unknown kind", "latencyy", `{}`, "", `unknown kind of fault "latencyy"; permitted: latency, bandwidth, slow_close, timeout, reset_peer, slicer, limit_data, down, partition, kill, pause, restart, spike`, `did you mean "latency"?`},
+		{"an unknown kind", "latencyy", `{}`, "", `unknown kind of fault "latencyy"; permitted: latency, bandwidth, slow_close, timeout, reset_peer, slicer, limit_data, down, partition, error, delay, lose_answer, kill, pause, restart, spike`, `did you mean "latency"?`},
 		{"no parameters", "down", `{}`, "edge", "required, but missing", ""},
 		{"an edge that is none", "down", `{edge: payments}`, "edge", `"payments" is not an edge; write it as caller->callee`, ""},
 		{"an edge of another type", "down", `{edge: 3}`, "edge", "3 is not a text", ""},
@@ -150,6 +154,10 @@ func TestCheckRefuses(t *testing.T) {
 		{"an edge for a process", "kill", `{service: a, edge: a->b}`, "edge", "unknown parameter; permitted: service, services, replica", ""},
 		{"a spike of nothing", "spike", `{load: browse}`, "", "want exactly one of rate, factor", ""},
 		{"a spike of both", "spike", `{load: browse, rate: 1/s, factor: 2}`, "", "want exactly one of rate, factor", ""},
+		{"an error of no kind", "error", `{edge: a->b}`, "", "want status on an edge that speaks HTTP, code on one that speaks gRPC", ""},
+		{"an error that is none", "error", `{edge: a->b, status: 200}`, "status", "200 is below the least permitted value, 400", ""},
+		{"a share of nothing", "lose_answer", `{edge: a->b, ratio: 0}`, "ratio", "0 is below the least permitted value, 0.0001", ""},
+		{"a negative delay of requests", "delay", `{edge: a->b, delay: 1s, jitter: 2s}`, "jitter", "2s is more than delay, 1s: a delay cannot be negative", ""},
 		{"a spike of no load", "spike", `{factor: 2}`, "load", "required, but missing", ""},
 	}
 	for _, test := range tests {
@@ -224,6 +232,31 @@ func TestConflict(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestCheckProtocol(t *testing.T) {
+	tests := []struct {
+		kind, protocol string
+		params         parameter.Values
+		want           string
+	}{
+		{"error", "http", parameter.Values{"status": int64(503)}, ""},
+		{"error", "grpc", parameter.Values{"code": "UNAVAILABLE"}, ""},
+		{"error", "http", parameter.Values{"code": "UNAVAILABLE"}, "it speaks http, and an answer there has a status, not a code: give status, such as 503"},
+		{"error", "grpc", parameter.Values{"status": int64(503)}, "it speaks grpc, and an answer there has a code, not a status: give code, such as UNAVAILABLE"},
+		{"lose_answer", "grpc", nil, ""},
+		{"delay", "tcp", nil, "it speaks tcp, which has no requests that a proxy could tell apart; possible there: latency, bandwidth, slow_close, timeout, reset_peer, slicer, limit_data, down, partition"},
+		{"latency", "tcp", nil, ""},
+	}
+	for _, test := range tests {
+		got := ""
+		if err := chaos.CheckProtocol(chaos.Fault{Kind: test.kind, Params: test.params}, test.protocol); err != nil {
+			got = err.Error()
+		}
+		if got != test.want {
+			t.Errorf("%s on %s: %q", test.kind, test.protocol, got)
+		}
 	}
 }
 

@@ -19,7 +19,7 @@ func Describe(w io.Writer, kinds []Kind, width int) error {
 		width = 80
 	}
 	p := &page{out: bufio.NewWriter(w), width: width}
-	for _, family := range []string{FamilyNetwork, FamilyProcess, FamilyLoad} {
+	for _, family := range []string{FamilyNetwork, FamilyRequest, FamilyProcess, FamilyLoad} {
 		p.family(family, kinds)
 	}
 	return p.out.Flush()
@@ -44,12 +44,12 @@ func (p *page) family(family string, kinds []Kind) {
 	p.line(strings.ToUpper(family))
 	p.text(0, "", familyAbout(family))
 	for _, param := range kinds[0].Params {
-		if shared(param.Name) {
+		if shared(family, param.Name) {
 			p.param(2, 0, param)
 		}
 	}
 	for _, kind := range kinds {
-		p.kind(kind)
+		p.kind(family, kind)
 	}
 }
 
@@ -57,6 +57,8 @@ func familyAbout(family string) string {
 	switch family {
 	case FamilyNetwork:
 		return "Faults of an edge, through the proxy that stands on it. The target of each but partition:"
+	case FamilyRequest:
+		return "Faults of single requests, through a proxy that understands HTTP and gRPC and stands on the edge only in runs that need it. Every request that is hit gets a span of its own in its own trace. The target of each, and which requests:"
 	case FamilyProcess:
 		return "Faults of the processes of a service. The target of each:"
 	}
@@ -64,15 +66,18 @@ func familyAbout(family string) string {
 }
 
 // shared tells the parameters that every kind of a family has, which are described once.
-func shared(name string) bool {
+func shared(family, name string) bool {
+	if family == FamilyRequest && slices.Contains([]string{"ratio", "route", "baggage", "first"}, name) {
+		return true
+	}
 	return slices.Contains([]string{"edge", "edges", "service", "services", "replica"}, name)
 }
 
-func (p *page) kind(kind Kind) {
+func (p *page) kind(family string, kind Kind) {
 	p.line("")
 	p.line("  " + kind.Name)
 	p.text(4, "", kind.About)
-	own := slices.DeleteFunc(slices.Clone(kind.Params), func(param parameter.Parameter) bool { return shared(param.Name) })
+	own := slices.DeleteFunc(slices.Clone(kind.Params), func(param parameter.Parameter) bool { return shared(family, param.Name) })
 	column := 0
 	for _, param := range own {
 		column = max(column, len(param.Name))

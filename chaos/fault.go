@@ -1,7 +1,8 @@
 // Package chaos owns faults: what kinds there are (Catalog), and bringing one
 // about and taking it back on time, always (Controller). The packages below
-// it do the work: network/ through Toxiproxy, process/ through whoever runs
-// the services, proxy/ is the process that holds the proxies.
+// it do the work: network/ through Toxiproxy, request/ through layer-7 hops,
+// process/ through whoever runs the services, proxy/ is the process that holds
+// the proxies and hops.
 //
 // It knows nothing of scenarios, load or verdicts.
 package chaos
@@ -19,7 +20,7 @@ import (
 type Fault struct {
 	ID   string `json:"id"`   // unique within a run; the name given in the scenario
 	Kind string `json:"kind"` // a key of the catalog
-	// Edges are the edges acted on, for network kinds; Services the services acted on, for process kinds.
+	// Edges are the edges acted on, for kinds of the network and of requests; Services the services acted on, for process kinds.
 	Edges    []Edge           `json:"edges,omitempty"`
 	Services []string         `json:"services,omitempty"`
 	Replica  int              `json:"replica,omitempty"` // 1-based; 0 means every replica

@@ -18,6 +18,8 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
+
+	"github.com/faultline-lab/faultline/chaos/proxy/hop"
 )
 
 // prober asks one address. It keeps its connection from one question to the
@@ -107,6 +109,7 @@ func (p *prober) askHTTP(ctx context.Context) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
+	request.Header.Set("User-Agent", hop.ProbeAgent) // no traffic of the system
 	start := time.Now()
 	answer, err := p.http.Do(request)
 	if err != nil {

@@ -23,7 +23,7 @@ const CutHeader = "Faultline-Connections-Cut"
 // cannot be interrupted.
 const longestReset = 10 * time.Second
 
-// Handler serves Toxiproxy's HTTP API, and beside it /lease, /faultline/traffic and /metrics.
+// Handler serves Toxiproxy's HTTP API, and beside it /lease, /metrics and what is below /faultline.
 func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
 	handle := func(pattern string, h func(r *http.Request) (int, any, error)) {
@@ -60,7 +60,9 @@ func (s *Server) Handler() http.Handler {
 	handle("GET /lease", func(*http.Request) (int, any, error) { return http.StatusOK, leaseView(s.lease.state()), nil })
 	handle("POST /lease", s.renewLease)
 	handle("GET /faultline/traffic", func(*http.Request) (int, any, error) { return http.StatusOK, s.Traffic(), nil })
+	s.handleHops(handle)
 	mux.HandleFunc("GET /metrics", s.metrics)
+	mux.HandleFunc("GET /faultline/metrics", s.hopMetrics)
 	mux.Handle("/", s.routes) // /version
 	return mux
 }
@@ -89,6 +91,10 @@ func reply(w http.ResponseWriter, status int, answer any, err error) {
 
 func badRequest(format string, args ...any) error {
 	return &toxiproxy.ApiError{Message: fmt.Sprintf(format, args...), StatusCode: http.StatusBadRequest}
+}
+
+func notFound(message string) error {
+	return &toxiproxy.ApiError{Message: message, StatusCode: http.StatusNotFound}
 }
 
 func decode(r *http.Request, into any) error {

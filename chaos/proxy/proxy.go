@@ -9,6 +9,8 @@
 //     proxy, and what each toxic did to them, while it happens.
 //   - Control calls that end: see toxics.go for how, and Server.remove for what is done
 //     when one does not.
+//   - Layer-7 hops (package hop) and the faults of requests in them, under the
+//     same lease (/faultline/hops, /faultline/faults).
 //   - Attributes are checked before they reach Toxiproxy; toxicity is 1.
 //
 // It does not know what a fault is for, or when it begins and ends: that is
@@ -52,6 +54,7 @@ type Notice struct {
 	// Toxics, Connections and Error say, when the lease lapsed, how many toxics were removed, how many
 	// connections had to be cut for it, and what went wrong.
 	Toxics      int    `json:"toxics,omitempty"`
+	Faults      int    `json:"faults,omitempty"` // of requests, lifted too
 	Connections int64  `json:"connections,omitempty"`
 	Error       string `json:"error,omitempty"`
 }
@@ -134,11 +137,11 @@ func (s *Server) serve(ctx context.Context, listener net.Listener, out *printer)
 // lapsed lifts every fault because nobody renewed the lease.
 func (s *Server) lapsed(ctx context.Context, out *printer) {
 	done, err := s.lift(context.WithoutCancel(ctx))
-	notice := Notice{Event: NoticeLapsed, Toxics: done.toxics, Connections: done.cut}
+	notice := Notice{Event: NoticeLapsed, Toxics: done.toxics, Faults: done.faults, Connections: done.cut}
 	if err != nil {
 		notice.Error = err.Error()
 	}
-	s.log.Warn("the lease lapsed; every fault is lifted", "toxics", done.toxics, "connections_cut", done.cut, "error", notice.Error)
+	s.log.Warn("the lease lapsed; every fault is lifted", "toxics", done.toxics, "faults", done.faults, "connections_cut", done.cut, "error", notice.Error)
 	if err := out.print(notice); err != nil {
 		s.log.Warn("printing a notice", "error", err)
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/faultline-lab/faultline/chaos"
+	"github.com/faultline-lab/faultline/chaos/proxy/hop"
 )
 
 // Server holds proxies and their toxics, and the lease on them. It is Toxiproxy's
@@ -31,6 +32,7 @@ type Server struct {
 	toxi   *toxiproxy.ApiServer
 	routes http.Handler // Toxiproxy's own
 	lease  *lease
+	hops   *hops
 
 	mu      sync.Mutex
 	proxies map[string]*entry
@@ -57,6 +59,7 @@ func NewServer(config Config) *Server {
 		log:     config.Log,
 		toxi:    toxiproxy.NewServer(metrics, zerolog.Nop()),
 		lease:   newLease(),
+		hops:    &hops{rules: hop.NewRules()},
 		proxies: map[string]*entry{},
 	}
 	if s.within <= 0 {
@@ -69,7 +72,7 @@ func NewServer(config Config) *Server {
 	return s
 }
 
-// Close cuts every connection and stops every proxy.
+// Close cuts every connection and stops every proxy and hop.
 func (s *Server) Close() error {
 	failures := s.each(func(e *entry) error {
 		ctx, cancel := context.WithTimeout(context.Background(), s.within)
@@ -83,6 +86,7 @@ func (s *Server) Close() error {
 	case <-time.After(s.within):
 		failures = append(failures, errHangs)
 	}
+	failures = append(failures, s.hops.close())
 	return errors.Join(failures...)
 }
 
@@ -311,6 +315,7 @@ func faults(px *toxiproxy.Proxy) []*toxics.ToxicWrapper {
 // removal says what removing toxics took.
 type removal struct {
 	toxics  int   // removed
+	faults  int   // of requests, removed
 	enabled bool  // the proxy was down, and is up
 	cut     int64 // connections cut on the way
 	why     string
@@ -400,10 +405,10 @@ func (s *Server) replace(e *entry, kept []*toxics.ToxicWrapper, why string) (rem
 	return done, nil
 }
 
-// lift removes every toxic of every proxy and enables all.
+// lift removes every toxic of every proxy and enables all, and removes every fault of requests.
 func (s *Server) lift(ctx context.Context) (removal, error) {
 	var mu sync.Mutex
-	var total removal
+	total := removal{faults: s.hops.rules.Clear()}
 	failures := s.each(func(e *entry) error {
 		done, err := s.liftOne(ctx, e)
 		mu.Lock()

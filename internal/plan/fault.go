@@ -101,6 +101,9 @@ func (c *compiler) aim(path string, target chaos.Target, w *Window) {
 			continue
 		}
 		c.replica(path, edge.Callee, target.Replica)
+		if err := chaos.CheckProtocol(w.Fault, c.sys.Service(edge.Callee).Protocol); err != nil && !c.src.Failed(path) {
+			c.fail(at, fmt.Sprintf("%s cannot act on %s: %v", w.Kind, edge, err), "")
+		}
 	}
 	w.Edges = target.Edges
 	for i, service := range target.Services {

@@ -9,6 +9,7 @@ import (
 	"github.com/faultline-lab/faultline/chaos"
 	"github.com/faultline-lab/faultline/chaos/network"
 	"github.com/faultline-lab/faultline/chaos/proxy"
+	"github.com/faultline-lab/faultline/chaos/request"
 	"github.com/faultline-lab/faultline/internal/record"
 	"github.com/faultline-lab/faultline/internal/system"
 )
@@ -19,17 +20,19 @@ const leaseTTL = 5 * time.Second
 // errProxyGone is why a run ends when its proxy process does.
 var errProxyGone = errors.New("the proxy process ended by itself")
 
-// proxies is the proxy process of a run and the proxies in it: one for each
-// edge and replica.
+// proxies is the proxy process of a run and the proxies in it, one for each
+// edge and replica, with layer-7 hops where the run needs them.
 type proxies struct {
 	process  *proxy.Process
 	injector *network.Injector
+	requests *request.Injector
+	hops     int // how many there are
 	stopping chan struct{}
 	leased   chan struct{} // closed when the lease is no longer renewed
 	endLease context.CancelFunc
 }
 
-// startProxies starts the proxy process and puts a proxy on every edge.
+// startProxies starts the proxy process, without proxies: see connect.
 // gone is called when the process ends although nobody stopped it, or its lease cannot be kept.
 func startProxies(ctx context.Context, r *runner, gone func(error)) (*proxies, error) {
 	log, err := r.rig.outputFile("proxy")
@@ -38,13 +41,13 @@ func startProxies(ctx context.Context, r *runner, gone func(error)) (*proxies, e
 	}
 	defer log.Close() // the process has its own handle
 	process, err := proxy.Start(ctx, []string{r.cfg.Self, "proxy"}, log, func(n proxy.Notice) {
-		r.event(record.Event{Kind: record.EventNote, Name: "proxy", Text: n.Event, Data: map[string]any{"toxics": n.Toxics, "connections": n.Connections}})
+		r.event(record.Event{Kind: record.EventNote, Name: "proxy", Text: n.Event, Data: map[string]any{"toxics": n.Toxics, "faults": n.Faults, "connections": n.Connections}})
 	})
 	if err != nil {
 		return nil, err
 	}
 	leaseCtx, endLease := context.WithCancel(context.WithoutCancel(ctx))
-	p := &proxies{process: process, injector: network.New(network.Config{API: process.API}), stopping: make(chan struct{}), leased: make(chan struct{}), endLease: endLease}
+	p := &proxies{process: process, injector: network.New(network.Config{API: process.API}), requests: request.New(request.Config{API: process.API, Seed: r.cfg.Plan.Seed}), stopping: make(chan struct{}), leased: make(chan struct{}), endLease: endLease}
 	go func() {
 		defer close(p.leased)
 		if err := p.injector.KeepLease(leaseCtx, leaseTTL); err != nil && leaseCtx.Err() == nil {
@@ -58,9 +61,6 @@ func startProxies(ctx context.Context, r *runner, gone func(error)) (*proxies, e
 		case <-p.stopping:
 		}
 	}()
-	if _, err := p.injector.CreateProxies(ctx, r.rig.proxySpecs()); err != nil {
-		return nil, errors.Join(fmt.Errorf("putting proxies on the edges: %w", err), p.stop(ctx))
-	}
 	return p, nil
 }
 
@@ -129,6 +129,7 @@ func (p *proxies) stop(ctx context.Context) error {
 	p.endLease()
 	<-p.leased
 	p.injector.Close()
+	p.requests.Close()
 	if err := p.process.Stop(ctx); err != nil && !endedBefore {
 		return fmt.Errorf("stopping the proxy process: %w", err)
 	}

@@ -63,6 +63,9 @@ func (g *rig) up(ctx context.Context) error {
 	if err := group.Wait(); err != nil {
 		return err
 	}
+	if err := g.proxies.connect(ctx, g.r, g.backend.Endpoints().OTLP); err != nil {
+		return fmt.Errorf("putting proxies on the edges: %w", err)
+	}
 	if err := g.startController(); err != nil {
 		return err
 	}
@@ -115,6 +118,9 @@ func (g *rig) startSystem(ctx context.Context) error {
 // targets are the instances that have metrics, and the proxy.
 func (g *rig) targets() []embedded.Target {
 	targets := []embedded.Target{{Service: "proxy", Instance: "proxy", URL: g.proxies.process.API + "/metrics"}}
+	if g.proxies.hops > 0 {
+		targets = append(targets, embedded.Target{Service: "proxy", Instance: "hops", URL: g.proxies.process.API + "/faultline/metrics"})
+	}
 	for _, inst := range g.launcher.Instances() {
 		metrics := g.r.cfg.System.Service(inst.Service).Metrics
 		addr := inst.Addr
@@ -189,6 +195,7 @@ func (g *rig) startController() error {
 	g.controller = chaos.NewController(chaos.Config{
 		Injectors: map[string]chaos.Injector{
 			chaos.FamilyNetwork: g.proxies.injector,
+			chaos.FamilyRequest: g.proxies.requests,
 			chaos.FamilyProcess: process.New(g.launcher),
 		},
 		OnEvent: g.r.onFault, Gate: g.gate, Registerer: g.telemetry.Registry,

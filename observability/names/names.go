@@ -86,6 +86,7 @@ const (
 	ProcessResident     = "faultline_process_resident_bytes"     // gauge by process
 	ProcessProportional = "faultline_process_proportional_bytes" // gauge by process: shared pages counted by their share; Linux only
 	ProxyConnections    = "faultline_proxy_connections"          // gauge by caller, callee, replica
+	RequestFaults       = "faultline_request_faults_total"       // counter by fault, caller, callee: requests that a fault hit
 	ProxyBytes          = "faultline_proxy_bytes"                // gauge by caller, callee, replica, direction: bytes passed so far
 )
 
@@ -111,14 +112,16 @@ const (
 
 // Span attributes beyond the semantic conventions.
 const (
-	AttrEdge    = "edge"              // caller->callee, on client spans
-	AttrReplica = "edge.replica"      // which replica of the callee was asked
-	AttrAttempt = "retry.attempt"     // 1-based, on client spans of attempts
-	AttrPolicy  = "policy"            // which policy ended the call
-	AttrQueued  = "door.wait_ms"      // on server spans: time waited for a worker
-	AttrHeld    = "door.held_ms"      // on server spans: time a worker was held
-	AttrOutcome = "door.outcome"      // on server spans
-	AttrFault   = "faultline.fault"   // id of the fault that hit this request
-	AttrLoad    = "faultline.load"    // on the load generator's baggage
-	AttrJourney = "faultline.journey" // seq of the journey
+	AttrEdge      = "edge"                 // caller->callee, on client spans
+	AttrReplica   = "edge.replica"         // which replica of the callee was asked
+	AttrAttempt   = "retry.attempt"        // 1-based, on client spans of attempts
+	AttrPolicy    = "policy"               // which policy ended the call
+	AttrQueued    = "door.wait_ms"         // on server spans: time waited for a worker
+	AttrHeld      = "door.held_ms"         // on server spans: time a worker was held
+	AttrOutcome   = "door.outcome"         // on server spans
+	AttrFault     = "faultline.fault"      // id of the fault that hit this request
+	AttrFaultKind = "faultline.fault.kind" // its kind, on the span of a request that it hit
+	AttrRoute     = "request.route"        // method and path, or the gRPC method, on the spans of layer-7 hops
+	AttrLoad      = "faultline.load"       // on the load generator's baggage
+	AttrJourney   = "faultline.journey"    // seq of the journey
 )
