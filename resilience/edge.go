@@ -179,13 +179,13 @@ func SetReplica(ctx context.Context, replica int) {
 
 // attempt is the innermost part of the chain: it sends.
 func (e *Edge) attempt(ctx context.Context, c *call) (result, error) {
-	n := int(c.count.Add(1))
 	a := &attempt{span: trace.SpanFromContext(ctx), call: c}
 	attempting, cancel, err := a.limit(ctx)
 	if err != nil {
 		return result{class: TimedOut}, err
 	}
 	defer cancel()
+	n := int(c.count.Add(1)) // not before: what expired was not sent
 	if c.name != "" {
 		attempting, a.span = e.tracer.Start(attempting, c.name, trace.WithSpanKind(trace.SpanKindClient),
 			trace.WithAttributes(attribute.String(names.AttrEdge, e.name), attribute.Int(names.AttrAttempt, n)))

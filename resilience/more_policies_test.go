@@ -64,6 +64,41 @@ func TestHedge(t *testing.T) {
 	}
 }
 
+// A hedge that is not due yet keeps nobody waiting: neither when the time of the call is over, nor when
+// the only attempt has failed.
+func TestHedgeThatIsNotDueYet(t *testing.T) {
+	within(t, func(t *testing.T) {
+		e, began := newTestEdge(t, spec(t, "timeout", "200ms"), spec(t, "hedge", "1s")), time.Now()
+		if err := e.Do(t.Context(), answers(time.Hour, nil).serve); rejection(err) != "timeout timeout" || time.Since(began) != 200*time.Millisecond {
+			t.Errorf("%v after %s", err, time.Since(began))
+		}
+		c := answers(50*time.Millisecond, errDown)
+		began = time.Now()
+		if err := e.Do(t.Context(), c.serve); !errors.Is(err, errDown) || time.Since(began) != 50*time.Millisecond || len(c.at) != 1 {
+			t.Errorf("%v after %s and %d attempts", err, time.Since(began), len(c.at))
+		}
+	})
+}
+
+func TestQuantile(t *testing.T) {
+	q := &quantile{of: 0.9, least: 10}
+	for i := range 10 {
+		if _, known := q.value(); known {
+			t.Fatalf("known after %d", i)
+		}
+		q.add(time.Duration(i+1) * time.Second)
+	}
+	if at, known := q.value(); !known || at != 10*time.Second {
+		t.Errorf("of ten: %s, %t", at, known)
+	}
+	for i := range 1000 { // 1 to 1000 ms, of which it remembers the last half
+		q.add(time.Duration(i+1) * time.Millisecond)
+	}
+	if at, _ := q.value(); at < 940*time.Millisecond || at > 960*time.Millisecond {
+		t.Errorf("of many: %s", at)
+	}
+}
+
 func TestHedgeByQuantile(t *testing.T) {
 	within(t, func(t *testing.T) {
 		e := newTestEdge(t, spec(t, "hedge", params{"quantile": 0.95, "min_calls": 50}))
