@@ -2,6 +2,7 @@ package console
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -220,6 +221,26 @@ func (w *world) abortedByHand(b *browser) {
 	b.wait("the run is listed", "document.querySelector('table') && document.body.textContent.includes('two-bench')")
 	if text := b.text(); !strings.Contains(text, "aborted") {
 		b.t.Errorf("the index says\n%s", text)
+	}
+	w.comparedWithItself(b)
+}
+
+// comparedWithItself puts a record beside itself: the report is made, shown, and kept apart from the page.
+func (w *world) comparedWithItself(b *browser) {
+	b.t.Helper()
+	id := filepath.Base(w.dir)
+	answer := w.post(b.t, "api/compare", fmt.Sprintf(`{"runs": [%q, %q]}`, id, id))
+	var made struct{ URL string }
+	if err := json.NewDecoder(answer.Body).Decode(&made); err != nil || made.URL == "" {
+		b.t.Fatalf("%s: %+v, %v", answer.Status, made, err)
+	}
+	b.do(chromedp.Navigate(strings.TrimSuffix(w.page.URL(), "/") + made.URL))
+	b.wait("the report is drawn", "document.querySelector('h1') && document.querySelectorAll('svg').length > 1")
+	if b.is("window.hacked") {
+		b.t.Error("text of the record was run")
+	}
+	if !b.is("(() => { try { localStorage.length; return false; } catch { return true; } })()") {
+		b.t.Error("the report has this page's origin")
 	}
 }
 

@@ -33,7 +33,8 @@ function bands(run, x, top, height, bare) {
   return out.filter(Boolean);
 }
 function timeAxis(run, x, y, width) {
-  const end = runEnd(run), text = t => end >= 300 ? t / 60 + 'm' : t + 's';
+  const end = runEnd(run), from = run.from || 0; // a part of a run may be drawn, which begins later
+  const text = t => end >= 300 ? significant((t + from) / 60) + 'm' : t + from + 's';
   const marks = end >= 300 ? ticks(end / 60, width < 420 ? 4 : 8).map(v => v * 60) : ticks(end, width < 420 ? 4 : 8);
   return marks.filter(t => t <= end * 1.001).map(t => s('text', { x: x(t), y: y + 14, 'text-anchor': t === 0 ? 'start' : x(t) > width - 16 ? 'end' : 'middle' }, text(t)));
 }
