@@ -61,8 +61,7 @@ const (
 	auditEvery  = 200 * time.Millisecond
 )
 
-// audit asks the system for its invariants until it says that it has settled,
-// and records the last answer.
+// audit asks the system for its invariants, and records the answer.
 func (r *runner) audit(ctx context.Context) {
 	probe := r.cfg.System.Probes.Invariants
 	if probe == nil {
@@ -70,39 +69,32 @@ func (r *runner) audit(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, auditWithin)
 	defer cancel()
-	tick := time.NewTicker(auditEvery)
+	answer, text := settled(ctx, "http://"+r.rig.adminAddr(probe.Service)+probe.Get, auditEvery)
+	r.event(record.Event{Kind: record.EventAudit, Name: "invariants", Text: text, Data: answer})
+}
+
+// settled asks until the answer says that the system has come to rest, or ctx
+// ends, and returns the last answer and what to make of it.
+func settled(ctx context.Context, url string, every time.Duration) (last map[string]any, text string) {
+	tick := time.NewTicker(every)
 	defer tick.Stop()
-	addr := r.rig.adminAddr(probe.Service)
-	var last map[string]any
-	var failed error
 	for {
-		answer, err := ask(ctx, "http://"+addr+probe.Get)
+		answer, err := ask(ctx, url)
 		switch {
 		case err == nil:
-			last, failed = answer, nil
-		case ctx.Err() == nil || last == nil: // an answer that was cut off takes nothing from the one before
-			failed = err
+			last, text = answer, "not settled"
+		case ctx.Err() == nil || text == "": // a question that was cut off takes nothing from what came before
+			text = "no answer: " + err.Error()
 		}
-		if settled, _ := last["settled"].(bool); settled {
-			r.event(record.Event{Kind: record.EventAudit, Name: "invariants", Text: "settled", Data: last})
-			return
+		if done, _ := last["settled"].(bool); done {
+			return last, "settled"
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			r.unsettled(last, failed)
-			return
+			return last, text
 		}
 	}
-}
-
-// unsettled records an audit whose time is up.
-func (r *runner) unsettled(last map[string]any, failed error) {
-	text := "not settled"
-	if failed != nil {
-		text = "no answer: " + failed.Error()
-	}
-	r.event(record.Event{Kind: record.EventAudit, Name: "invariants", Text: text, Data: last})
 }
 
 // ask gets a JSON object from a service.
