@@ -13,8 +13,10 @@ import (
 
 func adaptiveLimitKind() Kind {
 	return Kind{
-		Name:  "adaptive_limit",
-		Sides: []string{OnEdge, AtDoor},
+		Name:   "adaptive_limit",
+		Causes: []string{"full"},
+		Means:  "the limit now",
+		Sides:  []string{OnEdge, AtDoor},
 		About: "A bulkhead that finds its own size: at most so many calls may be under way, and that limit follows how long they take. Once each window the " +
 			"quantile of the durations seen is compared with its long-term average: what queues of it, limit x (1 - average / recent), lowers the limit when it is more than some, and raises it when " +
 			"it is less, by log10 of the limit each time; it is lowered too when more under way brings longer durations but no more throughput. It never " +

@@ -7,13 +7,17 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc/codes"
 
+	"github.com/faultline-lab/faultline/observability/names"
 	"github.com/faultline-lab/faultline/parameter"
 )
 
 func circuitBreakerKind() Kind {
 	return Kind{
-		Name:  "circuit_breaker",
-		Sides: []string{OnEdge},
+		Name:   "circuit_breaker",
+		Causes: []string{"open"},
+		Means:  "0 closed, 1 half-open, 2 open",
+		Counts: []string{names.PolicyTransitions},
+		Sides:  []string{OnEdge},
 		About: "Stops calling a callee that fails. Closed, it opens when at least min_calls came within the window and failure_ratio of them failed. " +
 			"Open, it rejects every call for open_for. Then, half-open, it lets half_open calls through at once: when all succeed it closes, " +
 			"at the first failure it opens again. Answers that are no fault of the callee (a 404, FAILED_PRECONDITION) count as successes.",

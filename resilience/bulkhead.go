@@ -30,8 +30,10 @@ func bulkheadKind() Kind {
 		}, nil
 	}
 	return Kind{
-		Name:  "bulkhead",
-		Sides: []string{OnEdge, AtDoor},
+		Name:   "bulkhead",
+		Causes: []string{"full"},
+		Means:  "max",
+		Sides:  []string{OnEdge, AtDoor},
 		About: "Lets at most max calls be under way at once, so that one slow callee cannot take all of its caller. " +
 			"Others wait for a place as long as wait says, then they are rejected.",
 		Main: "max",

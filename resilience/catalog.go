@@ -28,6 +28,11 @@ type Kind struct {
 	Main    string
 	Params  []parameter.Parameter
 	Example string // a chain, as in a scenario
+	// Causes are the values of the label cause of its rejections, Means what its state is, where it has one, Counts
+	// the other metrics that it has.
+	Causes []string
+	Means  string
+	Counts []string
 	// Once tells that a chain can hold only one of it: where it stands in the chain makes no difference.
 	Once bool
 	// Protocol is the only one that it can act on, "grpc"; "" means all.

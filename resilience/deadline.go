@@ -11,9 +11,10 @@ import (
 
 func deadlineKind() Kind {
 	return Kind{
-		Name:  "deadline",
-		Sides: []string{OnEdge, AtDoor},
-		Once:  true,
+		Name:   "deadline",
+		Causes: []string{"expired"},
+		Sides:  []string{OnEdge, AtDoor},
+		Once:   true,
 		About: "Deadline propagation. On an edge the callee is told how long its caller will still wait (gRPC: grpc-timeout; HTTP: " +
 			DeadlineHeader + ", in milliseconds), the least of the caller's own deadline and the timeouts of the edge. At a door that deadline " +
 			"ends the request's work, and what expired in the queue is dropped, not begun. Without it a service works on for callers who have gone.",

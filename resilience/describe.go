@@ -4,6 +4,7 @@ import (
 	"io"
 	"strings"
 
+	"github.com/faultline-lab/faultline/observability/names"
 	"github.com/faultline-lab/faultline/parameter"
 )
 
@@ -17,7 +18,13 @@ func Describe(w io.Writer, kinds []Kind, width int) error {
 		}
 		entries = append(entries, parameter.Entry{
 			Heading: "policies, of an edge (caller->callee) or of a service's door", Name: k.Name, Kind: strings.Join(k.Sides, " or "), About: k.About, Params: k.Params,
-			Notes: []parameter.Note{{Label: "short form", Text: short}}, Example: k.Example,
+			Notes: []parameter.Note{
+				{Label: "short form", Text: short},
+				{Label: "protocol", Text: k.Protocol},
+				{Label: "rejections, by cause", Text: strings.Join(k.Causes, ", ")},
+				{Label: names.PolicyState, Text: k.Means},
+				{Label: "counts", Text: strings.Join(k.Counts, ", ")},
+			}, Example: k.Example,
 		})
 	}
 	return parameter.Describe(w, entries, width)

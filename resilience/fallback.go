@@ -29,8 +29,9 @@ const (
 
 func fallbackKind() Kind {
 	return Kind{
-		Name:  "fallback",
-		Sides: []string{OnEdge},
+		Name:   "fallback",
+		Counts: []string{names.PolicyFallbacks},
+		Sides:  []string{OnEdge},
 		About: "Answers in place of a callee that failed, or that a policy further in would not call. From stale: with the last good answer to the same " +
 			"request (a gRPC call, or an HTTP GET). From static: with the body that is written here, for gRPC the reply as protobuf JSON. " +
 			"Usually the outermost policy. Such a call counts as ok; policy_fallbacks_total says how many there were.",

@@ -24,6 +24,7 @@ import (
 func grpcRetryKind() Kind {
 	return Kind{
 		Name:     "grpc_retry",
+		Counts:   []string{names.PolicyRetries},
 		Sides:    []string{OnEdge},
 		Once:     true,
 		Protocol: "grpc",

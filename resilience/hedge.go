@@ -8,13 +8,15 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/faultline-lab/faultline/observability/names"
 	"github.com/faultline-lab/faultline/parameter"
 )
 
 func hedgeKind() Kind {
 	return Kind{
-		Name:  "hedge",
-		Sides: []string{OnEdge},
+		Name:   "hedge",
+		Counts: []string{names.PolicyHedges},
+		Sides:  []string{OnEdge},
 		About: "Sends a call a second time when the first has not answered after delay, or after the given quantile of the durations seen so far, " +
 			"and takes the answer that comes first; the other is cancelled. A failure ends nothing while another attempt is under way; it ends the call when none is, for a hedge is no retry. " +
 			"The call must be safe to repeat; the replicas should be several.",

@@ -9,14 +9,17 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/faultline-lab/faultline/observability/names"
 	"github.com/faultline-lab/faultline/parameter"
 )
 
 func outlierEjectionKind() Kind {
 	return Kind{
-		Name:  "outlier_ejection",
-		Sides: []string{OnEdge},
-		Once:  true,
+		Name:   "outlier_ejection",
+		Means:  "how many replicas are out",
+		Counts: []string{names.PolicyTransitions},
+		Sides:  []string{OnEdge},
+		Once:   true,
 		About: "Stops sending to a replica of the callee that fails or is slow, measured against the others. It is ejected after so many failed attempts in a row, " +
 			"when the share of its attempts that failed within the window is higher than that of the others together by failure_margin, or when its mean duration is slow_factor times theirs. " +
 			"It comes back after base_ejection, after twice that when it is ejected again at once, and so on up to max_ejection. No more than max_ejected of the replicas are out at a time, and never all of them. " +

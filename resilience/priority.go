@@ -53,9 +53,10 @@ func priorityKind() Kind {
 		return parameter.Parameter{Name: name, Type: parameter.Ratio, Default: at, About: about}
 	}
 	return Kind{
-		Name:  "priority",
-		Sides: []string{AtDoor},
-		Once:  true,
+		Name:   "priority",
+		Causes: []string{"default", "sheddable", "bulk"},
+		Sides:  []string{AtDoor},
+		Once:   true,
 		About: "Prioritised load shedding. A request's priority is the member " + PriorityKey + " of its W3C baggage: critical or 0, default or 1 (and whatever says nothing), " +
 			"sheddable or 2, bulk or 3. When more of the door's queue is taken than the share written here for a priority, requests of it are refused; critical ones only when the queue is full. " +
 			"So the less important leave room, and the wait of the critical ones is bounded by what the others may fill. " +

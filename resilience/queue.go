@@ -51,9 +51,10 @@ const (
 
 func queueKind() Kind {
 	return Kind{
-		Name:  "queue",
-		Sides: []string{AtDoor},
-		Once:  true,
+		Name:   "queue",
+		Causes: []string{"late"},
+		Sides:  []string{AtDoor},
+		Once:   true,
 		About: "The order in which requests that wait for a worker are taken. fifo: the first first. lifo: the last first, whose caller most likely still waits; " +
 			"when there is no room the oldest goes. codel: fifo, but once the queue has not been empty for interval, whoever comes may wait no longer than target " +
 			"and is refused then; others may wait for interval. codel_lifo: the same, and the last first while the queue is like that. " +

@@ -35,8 +35,10 @@ func rateLimitKind() Kind {
 		}, nil
 	}
 	return Kind{
-		Name:  "rate_limit",
-		Sides: []string{OnEdge, AtDoor},
+		Name:   "rate_limit",
+		Causes: []string{"exceeded"},
+		Means:  "rate",
+		Sides:  []string{OnEdge, AtDoor},
 		About: "Lets at most rate calls through each second, counted in stretches of burst/rate seconds with burst calls in each. " +
 			"Others wait for their turn as long as wait says, then they are rejected.",
 		Main: "rate",

@@ -15,13 +15,17 @@ import (
 	"github.com/failsafe-go/failsafe-go/retrypolicy"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/faultline-lab/faultline/observability/names"
 	"github.com/faultline-lab/faultline/parameter"
 )
 
 func retryKind() Kind {
 	return Kind{
-		Name:  "retry",
-		Sides: []string{OnEdge},
+		Name:   "retry",
+		Causes: []string{"budget"},
+		Means:  "the tokens left, with budget",
+		Counts: []string{names.PolicyRetries},
+		Sides:  []string{OnEdge},
 		About: "Sends a call again when it failed, after a pause that grows: the n-th pause is backoff x factor^(n-1), at most max_backoff, " +
 			"of which a random part, up to jitter of it, is taken off. What policies further in rejected (breaker open, bulkhead full) is not sent again. " +
 			"With a budget it stops where retries would become a load of their own: budget is a token bucket, a bound on the number of retries; budget_in_flight " +

@@ -14,8 +14,10 @@ import (
 
 func adaptiveThrottleKind() Kind {
 	return Kind{
-		Name:  "adaptive_throttle",
-		Sides: []string{OnEdge},
+		Name:   "adaptive_throttle",
+		Causes: []string{"throttled"},
+		Means:  "the probability of rejection now",
+		Sides:  []string{OnEdge},
 		About: "Client-side adaptive throttling: the caller rejects calls itself with probability max(0, (requests - k x accepts) / (requests + 1)), over those of the last window; " +
 			"requests are all calls that came, the rejected ones too, and accepts those that the callee answered and that did not fail. Under lasting overload the callee gets about " +
 			"k times what it can answer, which it needs to show that it is better. After the SRE book, ch. 21, Handling Overload, " +

@@ -22,8 +22,9 @@ func timeoutKind() Kind {
 		return p.layer, nil
 	}
 	return Kind{
-		Name:  "timeout",
-		Sides: []string{OnEdge, AtDoor},
+		Name:   "timeout",
+		Causes: []string{"timeout"},
+		Sides:  []string{OnEdge, AtDoor},
 		About: "Gives up after a time: all that is written after it in the chain, retries and their pauses too, must be done by then. " +
 			"At a door it bounds waiting and work together. Without one a caller waits for ever.",
 		Main: "after",

@@ -13,3 +13,4 @@ var FS embed.FS
 // faults, policies and measures.
 //
 //go:generate go test ../internal/scenario ../internal/system ../internal/plan -run TestSchemaIsCurrent|TestReferenceTables -update
+//go:generate go test ../resilience -run TestDocsListTheCatalog -update
