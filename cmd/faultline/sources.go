@@ -143,9 +143,12 @@ func scenarioNames() []string {
 // openSystem reads a bundled system by name, or a file relative to the scenario's folder.
 func openSystem(name, folder string) (*system.System, error) {
 	if !isPath(name) {
+		if !slices.Contains(services.Systems(), name) {
+			return nil, unknownSystem(name)
+		}
 		text, err := services.FS.ReadFile(name + ".yaml")
 		if err != nil {
-			return nil, unknownSystem(name)
+			return nil, err
 		}
 		return system.Load("services/"+name+".yaml", text, services.FS.ReadFile)
 	}
@@ -156,9 +159,8 @@ func openSystem(name, folder string) (*system.System, error) {
 }
 
 func unknownSystem(name string) error {
-	const bundled = "shop"
-	if parameter.Nearest(name, []string{bundled}) != "" {
-		return fmt.Errorf("no bundled system %q; did you mean %q?", name, bundled)
+	if near := parameter.Nearest(name, services.Systems()); near != "" {
+		return fmt.Errorf("no bundled system %q; did you mean %q?", name, near)
 	}
-	return fmt.Errorf("no bundled system %q; there is: %s; or name a file, such as ./%s.yaml", name, bundled, name)
+	return fmt.Errorf("no bundled system %q; there are: %s; or name a file, such as ./%s.yaml", name, strings.Join(services.Systems(), ", "), name)
 }
