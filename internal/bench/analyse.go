@@ -297,21 +297,26 @@ func (a *analysis) compare(f Figure, name, against string) Comparison {
 		}
 		differences = append(differences, d)
 	}
-	out.Pairs = len(differences)
-	seed := *a.c.file.Options.Seed + mix(f.Key+" "+name)
-	interval := stats.Bootstrap(differences, level, stats.Resamples, seed)
-	out.Estimate, out.Low, out.High = f.back(stats.HodgesLehmann(differences)), f.back(interval.Low), f.back(interval.High)
-	out.P, out.Ahead = Number(stats.SignFlip(differences, flips, seed)), f.ahead(differences)
-	out.Holm = Number(math.NaN())
-	out.Text = f.differenceText(out.Estimate)
-	out.Range = "-"
-	if out.Pairs == 1 {
-		out.Range = "1 pair"
-	}
-	if interval.Known() {
-		out.Range = "[" + f.differenceText(out.Low) + ", " + f.differenceText(out.High) + "]"
-	}
+	out.assess(f, differences, *a.c.file.Options.Seed+mix(f.Key+" "+name))
 	return out
+}
+
+// assess fills in what differences on the figure's scale come to.
+func (c *Comparison) assess(f Figure, differences []float64, seed uint64) {
+	interval := stats.Bootstrap(differences, level, stats.Resamples, seed)
+	c.Pairs = len(differences)
+	c.Estimate, c.Low, c.High = f.back(stats.HodgesLehmann(differences)), f.back(interval.Low), f.back(interval.High)
+	c.P, c.Holm = Number(stats.SignFlip(differences, flips, seed)), Number(math.NaN())
+	c.Ahead = f.ahead(differences)
+	c.Text = f.differenceText(c.Estimate)
+	switch {
+	case interval.Known():
+		c.Range = "[" + f.differenceText(c.Low) + ", " + f.differenceText(c.High) + "]"
+	case c.Pairs == 1:
+		c.Range = "1 pair"
+	default:
+		c.Range = "-"
+	}
 }
 
 // difference is that of two runs on the figure's scale: of ratios, the

@@ -5,6 +5,7 @@ import (
 	"encoding/csv"
 	"encoding/json"
 	"math"
+	"math/rand/v2"
 	"path/filepath"
 	"reflect"
 	"strings"
@@ -119,6 +120,42 @@ func TestNoEffectIsNoClaim(t *testing.T) {
 	t.Logf("of %d comparisons without an effect, %d are claimed and %d hinted", comparisons, claims, hints)
 	if share := float64(claims) / float64(comparisons); share > 0.02 {
 		t.Errorf("%.1f %% false claims", 100*share)
+	}
+}
+
+// How large an effect must be, in standard deviations of the paired
+// difference, to be claimed four times in five. docs/benchmarking.md quotes this.
+func TestPower(t *testing.T) {
+	const trials = 150
+	f := Figure{Scale: Difference, Better: More}
+	for _, c := range []struct {
+		pairs       int
+		effect      float64
+		least, most float64
+	}{{10, 0, 0, 0.03}, {10, 1.5, 0.7, 0.95}, {12, 1.3, 0.7, 0.95}, {20, 1, 0.75, 0.97}} {
+		random := rand.New(rand.NewPCG(7, uint64(c.pairs)))
+		claims := 0
+		for trial := range trials {
+			one, twin := make([]float64, c.pairs), make([]float64, c.pairs)
+			for i := range one {
+				reference := random.NormFloat64() / math.Sqrt2 // in both comparisons
+				one[i] = c.effect + random.NormFloat64()/math.Sqrt2 - reference
+				twin[i] = random.NormFloat64()/math.Sqrt2 - reference
+			}
+			var effect, aa Comparison
+			effect.assess(f, one, uint64(trial))
+			aa.assess(f, twin, uint64(trial))
+			effect.Holm = effect.P
+			effect.judge(f, &aa)
+			if effect.Says == SaysBetter {
+				claims++
+			}
+		}
+		share := float64(claims) / trials
+		t.Logf("%d pairs, effect %.1f: %.0f %% are claimed", c.pairs, c.effect, 100*share)
+		if share < c.least || share > c.most {
+			t.Errorf("%d pairs, effect %.1f: %.2f are claimed", c.pairs, c.effect, share)
+		}
 	}
 }
 

@@ -242,7 +242,7 @@ func TestProgressOnATerminal(t *testing.T) {
 	p.Ends(slot, &Measured{Outcome: check.Pass}, nil)
 	p.Clear()
 	for line := range strings.SplitSeq(out.String(), "\n") {
-		if line = strings.TrimPrefix(strings.TrimPrefix(line, "\x1b[1A"), "\x1b[J"); utf8.RuneCountInString(line) > 72 {
+		if line = strings.TrimPrefix(strings.TrimPrefix(line, "\x1b[1A"), "\x1b[J"); strings.HasSuffix(line, "left") && utf8.RuneCountInString(line) > 72 { // a longer one could not be drawn over
 			t.Errorf("%d columns: %q", utf8.RuneCountInString(line), line)
 		}
 	}

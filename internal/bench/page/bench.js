@@ -275,7 +275,7 @@
   section('variants', 'Variants', 'The first variant is what the others are compared with. A run that did not recover by its end may have been metastable: the fault is gone, the failure stays.',
     h('div', { class: 'card' }, table(['variant', 'policies', ['runs that count'], ['void'], ['failed'], recovers && ['never recovered'], recovers && ['95 % interval']].filter(Boolean), data.variants.map(v => h('tr', {},
       h('td', { class: 'who' }, h('span', { class: 'key', style: `color:${colour(v.name)}` }, h('i', { class: v.twin ? 'twin' : null })), v.name, v.twin && h('span', { class: 'soft small' }, ' the same again')),
-      h('td', {}, v.about && h('div', { class: 'soft small' }, v.twin ? '' : v.about), v.twin ? '' : v.policies.length ? v.policies.map(p => h('div', { class: 'mono' }, p)) : h('span', { class: 'soft' }, 'none')),
+      h('td', { class: 'chain' }, v.about && h('div', { class: 'soft small' }, v.twin ? '' : v.about), v.twin ? '' : v.policies.length ? v.policies.map(p => h('div', { class: 'mono' }, p)) : h('span', { class: 'soft' }, 'none')),
       h('td', { class: 'num' }, `${v.done - v.void} of ${v.planned}`), h('td', { class: 'num' + (v.void ? ' slow' : '') }, v.void), h('td', { class: 'num' + (v.failed ? ' bad' : '') }, v.failed),
       recovers && h('td', { class: 'num' + (v.never_recovered.k ? ' bad' : '') }, shareText(v.never_recovered)), recovers && h('td', { class: 'num' }, rangeText(v.never_recovered)))))));
 
