@@ -245,8 +245,8 @@ func last[T any](list []T, most int) []T {
 	return slices.Clone(list[len(list)-most:])
 }
 
-// bins are the seconds asked for, in order. What is older than a request may last is kept as counts alone.
-func (l *live) bins(load string, want []int, now int) []bin {
+// bins are the seconds asked for, in order.
+func (l *live) bins(load string, want []int) []bin {
 	slices.Sort(want)
 	out := make([]bin, 0, len(want))
 	for _, i := range want {
@@ -254,12 +254,11 @@ func (l *live) bins(load string, want []int, now int) []bin {
 		if s == nil {
 			continue
 		}
-		b := bin{PageBin: report.PageBin{T: float64(i), Offered: s.good + s.slow + s.failed, Good: s.good, Slow: s.slow, Failed: s.failed}, Heat: s.heat}
+		b := bin{PageBin: report.PageBin{T: float64(i), Offered: s.good + s.slow + s.failed, Good: s.good, Slow: s.slow, Failed: s.failed}, Heat: slices.Clone(s.heat)}
 		if len(s.took) > 0 {
 			slices.Sort(s.took)
 			b.P50, b.P99 = quantile(s.took, 0.5), quantile(s.took, 0.99)
 		}
-		b.Heat = slices.Clone(s.heat)
 		out = append(out, b)
 	}
 	return out
@@ -287,7 +286,7 @@ func (l *live) tick(now time.Time, whole bool) *tick {
 		if whole {
 			want = slices.Collect(maps.Keys(l.seconds[load.Name]))
 		}
-		t.Loads[load.Name] = loadTick{Rate: round(rates[load.Name]), Bins: l.bins(load.Name, want, int(t.T))}
+		t.Loads[load.Name] = loadTick{Rate: round(rates[load.Name]), Bins: l.bins(load.Name, want)}
 	}
 	t.Faults = l.faultsNow(p, active, t.T)
 	t.Requests, t.Events, t.Logs, t.Policies = orEmpty(t.Requests), orEmpty(t.Events), orEmpty(t.Logs), orEmpty(t.Policies)
