@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/faultline-lab/faultline/observability/names"
@@ -211,6 +212,7 @@ func TestWatch(t *testing.T) {
 			_ = c.call(t.Context())
 		}
 		pass(time.Minute)
+		synctest.Wait()
 		want := []string{"0s [true false]", "7s [true true]"}
 		if !slices.Equal(told, want) {
 			t.Errorf("told %q, want %q", told, want)
@@ -220,6 +222,7 @@ func TestWatch(t *testing.T) {
 		}
 		stop()
 		pass(time.Minute)
+		synctest.Wait()
 		if len(told) != 3 {
 			t.Errorf("told %q after the end", told)
 		}
