@@ -41,15 +41,22 @@ type fixture struct {
 	results   []loadgen.Result
 	telemetry *fakeTelemetry
 	outcome   string
+	ended     time.Time
 }
 
 func newFixture(variant string) *fixture {
-	f := &fixture{variant: variant, system: fixtureSystem(), telemetry: newFakeTelemetry(), outcome: record.Completed}
+	f := &fixture{variant: variant, system: fixtureSystem(), telemetry: newFakeTelemetry(), outcome: record.Completed, ended: second(17)}
 	f.plan = fixturePlan(f)
 	f.events = fixtureEvents()
 	f.send()
 	f.measure()
 	return f
+}
+
+// interrupt lets the run end shortly after the fault began.
+func (f *fixture) interrupt() {
+	f.outcome, f.ended, f.events = record.Interrupted, second(6.2), f.events[:6]
+	f.results = slices.DeleteFunc(f.results, func(r loadgen.Result) bool { return r.Due.After(second(6.2)) })
 }
 
 func fixtureSystem() *system.System {
@@ -262,7 +269,7 @@ func (f *fixture) judge(t testing.TB) *Judged {
 		err = errors.Join(err, w.Result(r))
 	}
 	meta = w.Meta()
-	meta.Load, meta.Ended, meta.Outcome = began, second(17), f.outcome
+	meta.Load, meta.Ended, meta.Outcome = began, f.ended, f.outcome
 	meta.Reason, meta.Loss = "", telemetry.Loss{SpansReceived: 1200, LogsReceived: 60}
 	run, openErr := record.Open(w.Dir())
 	if err = errors.Join(err, w.Close(meta)); err != nil || openErr != nil {

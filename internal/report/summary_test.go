@@ -52,8 +52,7 @@ func TestSummary(t *testing.T) {
 // A run that was cut short has phases without numbers, and reasons.
 func TestSummaryOfAnInterruptedRun(t *testing.T) {
 	f := newFixture("naive")
-	f.outcome = record.Interrupted
-	f.events, f.results = f.events[:6], f.results[:60]
+	f.interrupt()
 	golden.Equal(t, "testdata/summary/interrupted.txt", summaryOf(t, Style{}, f.judge(t)))
 }
 

@@ -51,7 +51,7 @@ const count = n => n.toLocaleString('en-US');
 const clock = t => (t < 0 ? '−' : '') + Math.abs(t).toFixed(1) + 's';
 const seconds = t => trimZeros(t.toFixed(1)) + 's';
 const counted = (n, noun) => count(n) + ' ' + noun + (n === 1 ? '' : 's');
-const short = (text, columns) => text.length > columns ? text.slice(0, Math.max(1, columns - 1)) + '…' : text;
+const short = (text, columns) => text.replace(/\ufe0e/g, '').length > columns ? text.slice(0, Math.max(1, columns - 1)) + '…' : text;
 const arrow = edge => edge.replace(/ ?-> ?/g, ' → ');
 
 // --- verdicts and shares in colour, and in more than colour ---

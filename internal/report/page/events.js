@@ -16,7 +16,7 @@ function alertStrip(run) {
     root.append(...timeAxis(run, x, height - 22, width));
     return root;
   });
-  return [strip, h('details', { class: 'plain' }, h('summary', {}, counted(run.alerts.length, 'firing') + ' in numbers'), table('alerts of ' + run.label, ['alert', 'on', '#fired', '#for'], run.alerts.map(a => [a.name, a.on || nothing, clock(a.start), a.end === null ? 'to the end' : seconds(a.end - a.start)])))];
+  return [strip, h('details', { class: 'plain' }, h('summary', {}, counted(run.alerts.length, 'firing') + ' in numbers'), table('alerts of ' + run.label, ['alert', 'on', '#fired', '#for'], run.alerts.map(a => [a.name, arrow(a.on) || nothing, clock(a.start), a.end === null ? 'to the end' : seconds(a.end - a.start)])))];
 }
 const alertText = a => [a.name, a.on && 'on ' + arrow(a.on), `${clock(a.start)} to ${a.end === null ? 'the end' : clock(a.end)}`].filter(Boolean).join('\n');
 

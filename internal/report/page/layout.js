@@ -3,25 +3,29 @@
 // Edges that pass a layer do so between its nodes, never behind them, and those to the
 // same callee share one lane.
 
-// ranks gives each node its layer: one more than its deepest caller's. Edges that
-// close a cycle are turned around. Callers that nobody calls stand just before
-// whom they call.
+// distances gives how many calls away from a node each other one is.
+function distances(next, from) {
+  const out = new Map([[from, 0]]);
+  for (const n of out.keys()) for (const m of next[n]) if (!out.has(m)) out.set(m, out.get(n) + 1);
+  return out;
+}
+
+// ranks gives each node its layer: one more than its deepest caller's. Of the edges of a
+// cycle, those that lead back towards the top are turned around. Callers that nobody
+// calls stand just before whom they call.
 function ranks(names, edges, top) {
-  const next = {}, state = {}, turned = new Set(), order = [];
-  names.forEach(n => { next[n] = []; });
+  const next = {}, rank = {}, waits = {}, turned = new Set(), called = new Set(), key = (a, b) => a + '\n' + b;
+  names.forEach(n => { next[n] = []; rank[n] = 0; waits[n] = 0; });
   edges.forEach(e => { if (next[e.from] && next[e.to] && e.from !== e.to) next[e.from].push(e.to); });
-  const visit = n => {
-    state[n] = 1;
-    for (const m of next[n]) if (state[m] === 1) turned.add(n + '\n' + m); else if (!state[m]) visit(m);
-    state[n] = 2;
-    order.unshift(n);
-  };
-  if (next[top]) visit(top);
-  names.forEach(n => { if (!state[n]) visit(n); });
-  const rank = {}, called = new Set(), ahead = n => next[n].filter(m => !turned.has(n + '\n' + m));
-  names.forEach(n => { rank[n] = 0; });
-  for (const n of order) for (const m of ahead(n)) { rank[m] = Math.max(rank[m], rank[n] + 1); called.add(m); }
-  for (const n of names) if (n !== top && !called.has(n) && ahead(n).length) rank[n] = Math.max(0, Math.min(...ahead(n).map(m => rank[m])) - 1);
+  const reach = new Map(names.map(n => [n, distances(next, n)])), place = new Map(names.map((n, i) => [n, i]));
+  const depth = n => next[top] && reach.get(top).has(n) ? reach.get(top).get(n) : names.length;
+  for (const a of names) for (const b of next[a]) if (reach.get(b).has(a) && (depth(a) - depth(b) || place.get(a) - place.get(b)) > 0) turned.add(key(a, b));
+  const ahead = {};
+  names.forEach(n => { ahead[n] = []; });
+  for (const a of names) for (const b of next[a]) { const [from, to] = turned.has(key(a, b)) ? [b, a] : [a, b]; ahead[from].push(to); waits[to]++; called.add(b); }
+  const ready = names.filter(n => waits[n] === 0);
+  for (const n of ready) for (const m of ahead[n]) { rank[m] = Math.max(rank[m], rank[n] + 1); if (--waits[m] === 0) ready.push(m); }
+  for (const n of names) if (n !== top && !called.has(n) && ahead[n].length) rank[n] = Math.max(0, Math.min(...ahead[n].map(m => rank[m])) - 1);
   return { rank, turned };
 }
 

@@ -2,7 +2,7 @@
 
 const runEnd = run => run.phases.length ? run.phases[run.phases.length - 1].end : 1;
 // reached is how far the run came: less than its plan where it was cut short.
-const reached = run => Math.max(0, ...run.loads.map(l => l.bins.length ? l.bins[l.bins.length - 1].t + 1 : 0));
+const reached = run => run.loads.length === 0 ? runEnd(run) : Math.max(0, ...run.loads.map(l => l.bins.length ? l.bins[l.bins.length - 1].t + 1 : 0));
 const inPhase = (run, fault, name) => run.phases.some(p => p.name === name && fault.start < p.end && fault.end > p.start);
 const phaseAt = (run, t) => (run.phases.find(p => t >= p.start && t < p.end) || {}).name || '';
 

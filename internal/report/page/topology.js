@@ -14,15 +14,16 @@ function edgeLabel(f, faults) {
   if (f.amplification > 1.2) lines.push(times(f.amplification) + ' attempts');
   return lines;
 }
-const lineWidth = v => Math.min(6, 1 + Math.log10(1 + (v || 0)) * 1.5);
+const crowded = 60; // edges from which on lines are thin
+const lineWidth = (v, many) => Math.min(6, 1 + Math.log10(1 + (v || 0)) * 1.5) * (many ? .5 : 1);
 
 function topology(run, phase) {
   const names = [loadName, ...run.services.map(v => v.name)], edges = run.edges.map(e => ({ from: e.caller, to: e.callee, data: e }));
   return draws(220, width => {
     const vertical = width < 640, depth = Math.max(1, ...Object.values(ranks(names, edges, loadName).rank)) + 1;
-    const nodeWidth = vertical ? 104 : Math.max(98, Math.min(136, (width - (depth - 1) * 84) / depth)), nodeHeight = 42;
-    const plan = layOut(names, edges, loadName, { width, vertical, nodeWidth, nodeHeight, gap: vertical ? 12 : 18, least: vertical ? 52 : 72 });
-    const root = s('svg', { class: 'topology', viewBox: `0 0 ${plan.width} ${plan.height}`, width: plan.width, height: plan.height, role: 'group', 'aria-label': `Who calls whom in ${run.label}, with the figures of ${phase}` });
+    const nodeWidth = vertical ? 108 : Math.max(106, Math.min(136, (width - (depth - 1) * 84) / depth)), nodeHeight = 42;
+    const plan = layOut(names, edges, loadName, { width, vertical, nodeWidth, nodeHeight, gap: vertical ? 12 : 18, least: vertical ? 52 : depth > 6 ? 46 : 72 });
+    const root = s('svg', { class: 'topology' + (edges.length > crowded ? ' crowded' : ''), viewBox: `0 0 ${plan.width} ${plan.height}`, width: plan.width, height: plan.height, role: 'group', 'aria-label': `Who calls whom in ${run.label}, with the figures of ${phase}` });
     const labels = [], lines = plan.lines.map(line => edgeGroup(run, phase, line, labels));
     root.append(...lines.sort((a, b) => a.weight - b.weight).map(l => l.group), ...names.map(n => nodeGroup(run, phase, n, plan.boxes[n])), ...placeLabels(labels, plan));
     focusOn(root, edges);
@@ -36,7 +37,7 @@ function edgeGroup(run, phase, line, labels) {
   const state = faults.length ? ' faulted' : f.errors > hot ? ' hit' : f.rate > 0 ? '' : ' idle', turn = (line.vertical ? 90 : 0) + (line.back ? 180 : 0);
   if (lines.length) labels.push({ line, lines, fault: faults.length > 0, weight: (faults.length ? 10 : 0) + (f.errors || 0) });
   return { weight: faults.length ? 2 : f.errors > hot ? 1 : 0, group: s('g', { class: 'link' + state, 'data-from': e.caller, 'data-to': e.callee },
-    s('path', { class: 'edge', d, 'stroke-width': lineWidth(f.rate).toFixed(1) }), s('path', { class: 'arrowhead', d: 'M0 0l-7 -3.4v6.8z', transform: `translate(${tipAt.x.toFixed(1)} ${tipAt.y.toFixed(1)}) rotate(${turn})` }),
+    s('path', { class: 'edge', d, 'stroke-width': lineWidth(f.rate, run.edges.length > crowded).toFixed(1) }), s('path', { class: 'arrowhead', d: 'M0 0l-7 -3.4v6.8z', transform: `translate(${tipAt.x.toFixed(1)} ${tipAt.y.toFixed(1)}) rotate(${turn})` }),
     s('path', { class: 'reach', d, onmousemove: ev => showTip(ev.clientX, ev.clientY, edgeText(e, f)), onmouseleave: hideTip })) };
 }
 
