@@ -22,6 +22,7 @@ import (
 	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	"google.golang.org/grpc"
 
+	"github.com/faultline-lab/faultline/internal/golden"
 	"github.com/faultline-lab/faultline/internal/plan"
 	"github.com/faultline-lab/faultline/internal/scenario"
 	"github.com/faultline-lab/faultline/internal/system"
@@ -62,6 +63,23 @@ func TestScenariosCompile(t *testing.T) {
 	}
 	if compiled == 0 {
 		t.Error("there is no scenario")
+	}
+}
+
+// The example of docs/topologies.md is a system.
+func TestDocumentedTopology(t *testing.T) {
+	read := 0
+	for _, block := range golden.Blocks(t, "../docs/topologies.md") {
+		if block.Info != "yaml" {
+			continue
+		}
+		read++
+		if _, err := system.Load("system.yaml", []byte(block.Text), nil); err != nil {
+			t.Errorf("line %d: %v", block.Line, err)
+		}
+	}
+	if read == 0 {
+		t.Error("there is no example")
 	}
 }
 

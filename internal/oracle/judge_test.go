@@ -315,3 +315,31 @@ func TestLag(t *testing.T) {
 		t.Errorf("lag %s", lag)
 	}
 }
+
+// Nothing is right or wrong in a run whose generator was late, and nothing is an error.
+func TestLateRunsAreVoid(t *testing.T) {
+	o, _ := Find("tail")
+	e := recorded(t, "tail")
+	e.fill("queue", 1, 1)
+	if rows, err := o.rows(t.Context(), e); err != nil || strings.Contains(verdicts(rows), Void) {
+		t.Errorf("in time: %q, %v", verdicts(rows), err)
+	}
+	for i := range e.run.Results {
+		e.run.Results[i].Sent = e.run.Results[i].Due.Add(time.Second)
+	}
+	if rows, err := o.rows(t.Context(), e); err != nil || verdicts(rows) != Void+", "+Void || !strings.Contains(rows[0].Void, "p99 1s, at most 10ms") {
+		t.Errorf("late: %q, %v", verdicts(rows), err)
+	}
+	e.run.Results[len(e.run.Results)/2].OK = false
+	if rows, err := o.rows(t.Context(), e); err != nil || verdicts(rows) != Void || !strings.Contains(rows[0].Fate.Measured, "failed") {
+		t.Errorf("late, with a failure: %q, %v", verdicts(rows), err)
+	}
+}
+
+func TestJudgeRefusesWhatIsNoRunOfIt(t *testing.T) {
+	for _, o := range All() {
+		if _, err := o.Judge(t.Context(), t.TempDir()); err == nil {
+			t.Errorf("%s judged an empty folder", o.Name)
+		}
+	}
+}

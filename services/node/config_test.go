@@ -1,6 +1,7 @@
 package node
 
 import (
+	"os"
 	"reflect"
 	"strings"
 	"testing"
@@ -148,4 +149,16 @@ func FuzzReadCalls(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestDocumentedVariables(t *testing.T) {
+	text, err := os.ReadFile("../../docs/topologies.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, variable := range Variables() {
+		if !strings.Contains(string(text), "`"+variable.Name+"`") {
+			t.Errorf("docs/topologies.md says nothing of %s", variable.Name)
+		}
+	}
 }
