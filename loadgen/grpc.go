@@ -216,7 +216,6 @@ func dialGRPC(addr string) (*grpc.ClientConn, error) {
 		grpc.WithIdleTimeout(0),
 		grpc.WithNoProxy(),
 		grpc.WithUserAgent("faultline"),
-		grpc.WithSharedWriteBuffer(true),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswer)),
 	)
 }

@@ -101,16 +101,6 @@ func one(t *testing.T, share Share) Result {
 	}
 	return rows[0]
 }
-
-func journeysOf(rows []Result) (whole []Result) {
-	for _, row := range rows {
-		if row.Step == "" {
-			whole = append(whole, row)
-		}
-	}
-	return whole
-}
-
 func baggageOf(header string) map[string]string {
 	members := map[string]string{}
 	for _, member := range strings.Split(header, ",") {

@@ -30,7 +30,7 @@ type sample struct {
 	Raw    *strictyaml.Node                `yaml:"raw"`
 	Part   *part                           `yaml:"part"`
 	Either either                          `yaml:"either"`
-	Hidden int // without a tag: no part of the format
+	Hidden int                             // without a tag: no part of the format
 }
 
 type part struct {

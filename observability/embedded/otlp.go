@@ -131,7 +131,7 @@ func (rawCodec) Unmarshal(data mem.BufferSlice, v any) error {
 // grpcServer serves the three collector services.
 func (r *receiver) grpcServer() *grpc.Server {
 	server := grpc.NewServer(grpc.ForceServerCodecV2(rawCodec{}), grpc.MaxRecvMsgSize(int(r.limit)), grpc.MaxConcurrentStreams(8),
-		grpc.ReadBufferSize(16<<10), grpc.WriteBufferSize(4<<10), grpc.SharedWriteBuffer(true))
+		grpc.ReadBufferSize(16<<10), grpc.WriteBufferSize(4<<10))
 	for name, export := range map[string]func([]byte) (proto.Message, error){
 		"opentelemetry.proto.collector.trace.v1.TraceService":     func(m []byte) (proto.Message, error) { return r.traces(m) },
 		"opentelemetry.proto.collector.logs.v1.LogsService":       func(m []byte) (proto.Message, error) { return r.logs(m) },
