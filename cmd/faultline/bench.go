@@ -210,7 +210,11 @@ func (b *bencher) all(ctx context.Context) error {
 		return broken(fmt.Errorf("writing the summary: %w", printErr))
 	}
 	fmt.Fprintln(b.out)
-	for _, file := range []string{bench.PageFile, bench.CSVFile, bench.JSONFile} {
+	files := []string{bench.PageFile, bench.CSVFile, bench.JSONFile}
+	if r.Sweep != nil {
+		files = append(files, bench.SweepFile)
+	}
+	for _, file := range files {
 		fmt.Fprintf(b.out, "%-8s %s\n", strings.TrimPrefix(filepath.Ext(file), "."), filepath.Join(c.Dir(), file))
 	}
 	return b.conclude(err, r)
