@@ -99,6 +99,9 @@ func TestNoClaimWithinTheNoise(t *testing.T) {
 
 // Without any effect hardly anything is claimed: the rate of false claims.
 func TestNoEffectIsNoClaim(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a simulation of some seconds")
+	}
 	claims, hints, comparisons := 0, 0, 0
 	for campaigns := range 12 {
 		r := imagine(t, campaign(t, Options{Repeats: 10, Seed: seed(uint64(1000 * campaigns))}), &world{noise: 0.05})
@@ -126,13 +129,16 @@ func TestNoEffectIsNoClaim(t *testing.T) {
 // How large an effect must be, in standard deviations of the paired
 // difference, to be claimed four times in five. docs/benchmarking.md quotes this.
 func TestPower(t *testing.T) {
-	const trials = 150
+	if testing.Short() {
+		t.Skip("a simulation of some seconds")
+	}
+	const trials = 80
 	f := Figure{Scale: Difference, Better: More}
 	for _, c := range []struct {
 		pairs       int
 		effect      float64
 		least, most float64
-	}{{10, 0, 0, 0.03}, {10, 1.5, 0.7, 0.95}, {12, 1.3, 0.7, 0.95}, {20, 1, 0.75, 0.97}} {
+	}{{10, 0, 0, 0.04}, {10, 1.5, 0.65, 0.97}, {12, 1.3, 0.65, 0.97}, {20, 1, 0.7, 0.99}} {
 		random := rand.New(rand.NewPCG(7, uint64(c.pairs)))
 		claims := 0
 		for trial := range trials {
