@@ -72,6 +72,10 @@ cross: ## Compile for macOS (arm64) and Linux (arm64)
 	@out=$$(mktemp -d); trap 'rm -rf "$$out"' EXIT; for os in darwin linux; do \
 	  echo "$$os/arm64"; GOOS=$$os GOARCH=arm64 CGO_ENABLED=0 $(GO) build $(GOFLAGS) -o "$$out" ./cmd/...; done
 
+.PHONY: numbers
+numbers: build ## Measure what the lab itself costs: times, memory, processor, exactness (takes two minutes)
+	@$(GO) run ./internal/numbers
+
 FUZZTIME ?= 10s
 .PHONY: fuzz
 fuzz: ## Run every fuzz test for FUZZTIME

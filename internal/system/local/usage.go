@@ -17,10 +17,15 @@ type Usage struct {
 	ResidentBytes uint64
 }
 
-// Usage returns the figures of every running instance. Processes that an
-// instance started itself are not counted.
+// Usage returns the figures of every running instance, and of the guard.
+// Processes that an instance started itself are not counted.
 func (l *Launcher) Usage() []Usage {
 	var out []Usage
+	if l.guard != nil {
+		if usage, ok := ProcessUsage("guard", l.guard.cmd.Process.Pid); ok {
+			out = append(out, usage)
+		}
+	}
 	for _, inst := range l.instances {
 		if d := inst.describe(); d.PID != 0 {
 			if usage, ok := ProcessUsage(d.Name, d.PID); ok {
