@@ -140,3 +140,18 @@ func wireKey(name string, req *http.Request, body func() (io.ReadCloser, error))
 	}
 	return name + "\n" + req.Header.Get("Authorization") + "\n" + string(data)
 }
+
+// CheckInProxy finds the policies of an edge's chain that a proxy in front of the callee cannot
+// enforce in place of the caller, among what Check finds.
+func (c Chain) CheckInProxy(protocol string) []ChainProblem {
+	problems := c.Check(OnEdge, protocol)
+	for i, spec := range c {
+		switch {
+		case spec.Kind == "grpc_retry":
+			problems = append(problems, ChainProblem{i, "grpc_retry works inside of gRPC's own client, and a proxy has none", "use retry, or enforce: library"})
+		case spec.Kind == "fallback" && protocol == "grpc" && spec.Params.Text("from") == static:
+			problems = append(problems, ChainProblem{i, "a static fallback needs the type of the reply, which a proxy does not know on an edge that speaks grpc", "use from: stale, or enforce: library"})
+		}
+	}
+	return problems
+}

@@ -60,7 +60,7 @@ func (h *hops) create(ctx context.Context, spec hop.Spec) (Hop, error) {
 			return Hop{}, err
 		}
 	}
-	one, err := hop.Start(spec, hop.Shared{Rules: h.rules, Tracer: h.telemetry.Tracer(), Registerer: h.telemetry.Registry})
+	one, err := hop.Start(spec, hop.Shared{Rules: h.rules, TracerProvider: h.telemetry.TracerProvider, Registerer: h.telemetry.Registry})
 	if err != nil {
 		return Hop{}, badRequest("%v", err)
 	}

@@ -229,7 +229,11 @@ func (d *describer) policies() {
 		d.section("policies: none")
 		return
 	}
-	d.section("policies, outermost first", places...)
+	by := ""
+	if d.plan.Enforce == Proxy {
+		by = ", enforced by the proxy"
+	}
+	d.section("policies, outermost first"+by, places...)
 	for _, place := range d.inOrder(places) {
 		var chain []string
 		for _, spec := range d.plan.Policies[place] {

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -16,7 +17,13 @@ import (
 // policies puts the scenario's and the variant's chains together: a chain of the
 // variant takes the place of the scenario's for the same edge or door.
 func (c *compiler) policies() {
-	chains := map[string]resilience.Chain{}
+	if c.plan.Enforce = c.sc.Enforce; c.variant.Value.Enforce != "" {
+		c.plan.Enforce = c.variant.Value.Enforce
+	}
+	if c.plan.Enforce != Proxy {
+		c.plan.Enforce = "" // the library, as ever
+	}
+	chains, entries := map[string]resilience.Chain{}, map[string]strictyaml.Named[scenario.Chain]{}
 	for _, policies := range []strictyaml.Map[scenario.Chain]{c.sc.Policies, c.variant.Value.Policies} {
 		for _, entry := range policies {
 			c.place(entry)
@@ -24,7 +31,7 @@ func (c *compiler) policies() {
 			for _, policy := range entry.Value {
 				chain = append(chain, policy.Spec)
 			}
-			chains[entry.Name] = chain
+			chains[entry.Name], entries[entry.Name] = chain, entry
 			if len(chain) == 0 {
 				delete(chains, entry.Name)
 			}
@@ -32,6 +39,23 @@ func (c *compiler) policies() {
 	}
 	if len(chains) > 0 {
 		c.plan.Policies = chains
+	}
+	for _, name := range slices.Sorted(maps.Keys(chains)) {
+		if c.plan.Enforce == Proxy && !c.src.Failed(entries[name].Path) {
+			c.enforceable(entries[name], chains[name])
+		}
+	}
+}
+
+// enforceable checks that a proxy can enforce a chain.
+func (c *compiler) enforceable(entry strictyaml.Named[scenario.Chain], chain resilience.Chain) {
+	edge, err := chaos.ParseEdge(entry.Name)
+	if err != nil {
+		c.fail(entry.Path, "enforce: proxy is for the policies of edges, and these stand at the door of "+entry.Name+c.only(entry.Path), "the door is inside the service: leave them out, or enforce: library")
+		return
+	}
+	for _, problem := range chain.CheckInProxy(c.sys.Service(edge.Callee).Protocol) {
+		c.fail(fmt.Sprintf("%s[%d]", entry.Path, problem.Index), problem.Message+c.only(entry.Path), problem.Hint)
 	}
 }
 

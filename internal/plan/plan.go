@@ -26,6 +26,8 @@ type Plan struct {
 	Loads    []loadgen.Load      `json:"loads"`
 	Faults   []Window            `json:"faults"`
 	Policies resilience.Policies `json:"policies,omitempty"`
+	// Enforce is who enforces the policies of edges: Proxy or, when empty, the library in the services.
+	Enforce string `json:"enforce,omitempty"`
 	// Services is what this run changes about the system; see Apply.
 	Services map[string]Change `json:"services,omitempty"`
 	Expect   []Expectation     `json:"expect"`
@@ -33,6 +35,9 @@ type Plan struct {
 	// MaxLag is the greatest p99 of the generator's lag with which a verdict may be given.
 	MaxLag time.Duration `json:"max_lag"`
 }
+
+// Proxy is the value of Enforce with which layer-7 hops enforce policies.
+const Proxy = "proxy"
 
 // Phase is a named stretch of the run.
 type Phase struct {

@@ -45,6 +45,9 @@ func Write(p *Plan, sys *system.System, as Written) []byte {
 	w.phases()
 	w.faults()
 	w.policies()
+	if w.plan.Enforce != "" {
+		w.line("\nenforce: %s", w.plan.Enforce)
+	}
 	w.services()
 	w.expect()
 	w.line("\nmax_lag: %s", p.MaxLag)

@@ -3,6 +3,8 @@ package run
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -13,11 +15,16 @@ import (
 // environment is what a service gets besides its ports and addresses: where
 // its telemetry goes, the seed, and the policies that concern it.
 func environment(p *plan.Plan, service, instance string, otlp, pyroscope string) (map[string]string, error) {
-	policies, err := json.Marshal(policiesOf(p.Policies, service))
+	elsewhere := guarded(p)
+	left := maps.Clone(p.Policies)
+	for _, edge := range elsewhere {
+		delete(left, edge)
+	}
+	policies, err := json.Marshal(policiesOf(left, service))
 	if err != nil {
 		return nil, fmt.Errorf("writing the policies of %s: %w", service, err)
 	}
-	return map[string]string{
+	env := map[string]string{
 		"OTEL_SERVICE_NAME":           service,
 		"OTEL_RESOURCE_ATTRIBUTES":    "service.instance.id=" + instance,
 		"OTEL_EXPORTER_OTLP_ENDPOINT": otlp,
@@ -25,7 +32,11 @@ func environment(p *plan.Plan, service, instance string, otlp, pyroscope string)
 		"PYROSCOPE_URL":               pyroscope,
 		"RESILIENCE_POLICIES":         string(policies),
 		"SEED":                        strconv.FormatUint(p.Seed, 10),
-	}, nil
+	}
+	if len(elsewhere) > 0 {
+		env["EDGES_MEASURED_ELSEWHERE"] = strings.Join(elsewhere, ",")
+	}
+	return env, nil
 }
 
 // policiesOf selects what concerns one service: the edges on which it is the
@@ -38,4 +49,20 @@ func policiesOf(all resilience.Policies, service string) resilience.Policies {
 		}
 	}
 	return own
+}
+
+// guarded lists the edges whose policies a hop enforces. It measures them too, and the services do not:
+// each call is counted once, by whoever makes the attempts.
+func guarded(p *plan.Plan) []string {
+	if p.Enforce != plan.Proxy {
+		return nil
+	}
+	var edges []string
+	for on := range p.Policies {
+		if resilience.SideOf(on) == resilience.OnEdge {
+			edges = append(edges, on)
+		}
+	}
+	slices.Sort(edges)
+	return edges
 }

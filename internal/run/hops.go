@@ -27,7 +27,7 @@ func hopSpecs(faults []chaos.Fault, proxies []network.Spec) []hop.Spec {
 
 // connect puts a proxy on every edge, and hops behind those that need one:
 //
-//	caller -> proxy (the wire) -> hop (requests) -> callee
+//	caller -> [hop (policies)] -> proxy (the wire) -> [hop (requests)] -> callee
 //
 // The hops' spans go to the given endpoint.
 func (p *proxies) connect(ctx context.Context, r *runner, otlp string) error {
@@ -37,7 +37,8 @@ func (p *proxies) connect(ctx context.Context, r *runner, otlp string) error {
 		faults = append(faults, w.Fault)
 	}
 	needed := hopSpecs(faults, specs)
-	if len(needed) > 0 {
+	guards := guarded(r.cfg.Plan)
+	if len(needed)+len(guards) > 0 {
 		if err := p.requests.Export(ctx, otlp); err != nil {
 			return err
 		}
@@ -51,6 +52,37 @@ func (p *proxies) connect(ctx context.Context, r *runner, otlp string) error {
 		at := slices.IndexFunc(specs, func(s network.Spec) bool { return s.Edge == h.Edge && s.Replica == h.Replica })
 		specs[at].Upstream = h.Addr
 	}
-	_, err = p.injector.CreateProxies(ctx, specs)
-	return err
+	if _, err := p.injector.CreateProxies(ctx, specs); err != nil {
+		return err
+	}
+	return p.guard(ctx, r, guards)
+}
+
+// guard puts a hop that enforces policies in front of the proxies of each edge.
+func (p *proxies) guard(ctx context.Context, r *runner, edges []string) error {
+	p.guards = map[chaos.Edge]string{}
+	for _, name := range edges {
+		edge, err := chaos.ParseEdge(name)
+		if err != nil {
+			return err
+		}
+		hops, err := p.requests.CreateHops(ctx, []hop.Spec{{
+			Edge: edge, Protocol: r.cfg.System.Service(edge.Callee).Protocol,
+			Upstreams: p.injector.Addrs(edge.Caller, edge.Callee), Policies: r.cfg.Plan.Policies[name], Seed: r.cfg.Plan.Seed,
+		}})
+		if err != nil {
+			return err
+		}
+		p.guards[edge] = hops[0].Addr
+		p.hops++
+	}
+	return nil
+}
+
+// addrs is where a caller is to reach a callee: each replica's proxy, or the hop before them.
+func (p *proxies) addrs(caller, callee string) []string {
+	if addr := p.guards[chaos.Edge{Caller: caller, Callee: callee}]; addr != "" {
+		return []string{addr}
+	}
+	return p.injector.Addrs(caller, callee)
 }

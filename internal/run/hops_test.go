@@ -6,6 +6,8 @@ import (
 
 	"github.com/faultline-lab/faultline/chaos"
 	"github.com/faultline-lab/faultline/chaos/network"
+	"github.com/faultline-lab/faultline/internal/plan"
+	"github.com/faultline-lab/faultline/resilience"
 )
 
 func TestHopsStandOnlyWhereTheyAreNeeded(t *testing.T) {
@@ -22,12 +24,35 @@ func TestHopsStandOnlyWhereTheyAreNeeded(t *testing.T) {
 	}{
 		{"no fault", nil, "[]"},
 		{"a fault of the network", []chaos.Fault{{Kind: chaos.Latency, Edges: []chaos.Edge{ab}}}, "[]"},
-		{"one of requests", []chaos.Fault{{Kind: chaos.LoseAnswer, Edges: []chaos.Edge{ab}, Replica: 1}}, "[{a->b 1 grpc  b1} {a->b 2 grpc  b2}]"},
-		{"two on one edge", []chaos.Fault{{Kind: chaos.LoseAnswer, Edges: []chaos.Edge{bc}}, {Kind: chaos.RequestDelay, Edges: []chaos.Edge{bc}}}, "[{b->c 1 http  c1}]"},
+		{"one of requests", []chaos.Fault{{Kind: chaos.LoseAnswer, Edges: []chaos.Edge{ab}, Replica: 1}}, "[{a->b 1 grpc b1} {a->b 2 grpc b2}]"},
+		{"two on one edge", []chaos.Fault{{Kind: chaos.LoseAnswer, Edges: []chaos.Edge{bc}}, {Kind: chaos.RequestDelay, Edges: []chaos.Edge{bc}}}, "[{b->c 1 http c1}]"},
 	}
 	for _, test := range tests {
-		if got := fmt.Sprint(hopSpecs(test.faults, proxies)); got != test.want {
+		got := []string{}
+		for _, spec := range hopSpecs(test.faults, proxies) {
+			got = append(got, fmt.Sprintf("{%s %d %s %s}", spec.Edge, spec.Replica, spec.Protocol, spec.Upstream))
+		}
+		if fmt.Sprint(got) != test.want {
 			t.Errorf("%s: got %s, want %s", test.name, got, test.want)
 		}
+	}
+}
+
+// What a hop enforces, no service does; and each call is counted by one of them.
+func TestPoliciesInTheProxy(t *testing.T) {
+	p := &plan.Plan{Enforce: plan.Proxy, Policies: policies(t, "front->bank", "back->bank", "front")}
+	env, err := environment(p, "front", "front", "", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	left, err := resilience.ParsePolicies([]byte(env["RESILIENCE_POLICIES"]))
+	if err != nil || len(left) != 1 || len(left["front"]) != 1 {
+		t.Errorf("the service gets %v, %v", left, err)
+	}
+	if got := env["EDGES_MEASURED_ELSEWHERE"]; got != "back->bank,front->bank" {
+		t.Errorf("it leaves %q to others", got)
+	}
+	if len(p.Policies) != 3 {
+		t.Error("the plan was changed")
 	}
 }

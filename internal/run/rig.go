@@ -106,7 +106,7 @@ func (g *rig) startSystem(ctx context.Context) error {
 		}
 		environments[inst.Service+"/"+fmt.Sprint(inst.Replica)] = env
 	}
-	err := g.launcher.Start(ctx, g.proxies.injector.Addrs, func(service string, replica int) map[string]string {
+	err := g.launcher.Start(ctx, g.proxies.addrs, func(service string, replica int) map[string]string {
 		return environments[service+"/"+fmt.Sprint(replica)]
 	})
 	if err != nil {

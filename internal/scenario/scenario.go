@@ -26,6 +26,7 @@ type Scenario struct {
 	Phases   strictyaml.Map[time.Duration] `yaml:"phases,required" about:"the phases by name, one after the other, each with its length; warmup is left out of what is measured over the whole run, baseline is what recovery is compared with"`
 	Faults   strictyaml.Map[Fault]         `yaml:"faults" about:"the faults by name: what goes wrong, and when"`
 	Policies strictyaml.Map[Chain]         `yaml:"policies" about:"resilience policies of every variant: by edge (caller->callee) or by service, meaning its door; outermost first"`
+	Enforce  string                        `yaml:"enforce" allowed:"library,proxy" about:"who enforces the policies of edges: library, which is in the services, when left out; proxy, a layer-7 proxy in front of the callee, for services in any language"`
 	Services strictyaml.Map[Change]        `yaml:"services" about:"what is different from the system file, in every variant"`
 	Variants strictyaml.Map[Variant]       `yaml:"variants" about:"the variants by name, each run once; one named default when left out"`
 	Expect   []Expectation                 `yaml:"expect" about:"what should hold in every variant"`
@@ -62,6 +63,7 @@ type Stage struct {
 type Variant struct {
 	About    string                     `yaml:"about" about:"what is different here, in a sentence"`
 	Policies strictyaml.Map[Chain]      `yaml:"policies" about:"policies by edge or service; a chain here takes the place of the scenario's for the same edge or service"`
+	Enforce  string                     `yaml:"enforce" allowed:"library,proxy" about:"who enforces the policies of edges here, in place of what the scenario says"`
 	Services strictyaml.Map[Change]     `yaml:"services" about:"what is different from the system file"`
 	Loads    strictyaml.Map[LoadChange] `yaml:"load" about:"loads by name that are sent otherwise here"`
 	Faults   strictyaml.Map[Fault]      `yaml:"faults" about:"faults by name, added or in place of the scenario's; none takes one away"`

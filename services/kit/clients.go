@@ -7,8 +7,10 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"sync"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/attribute"
 	"google.golang.org/grpc"
 
@@ -71,10 +73,15 @@ func (rt *Runtime) edge(callee string) (*resilience.Edge, error) {
 	if edge, ok := rt.edges[callee]; ok {
 		return edge, nil
 	}
+	name := rt.Name + "->" + callee
+	registerer := prometheus.Registerer(rt.Telemetry.Registry)
+	if slices.Contains(rt.settings.elsewhere, name) {
+		registerer = nil // or whoever measures it, and this, would count each call twice
+	}
 	edge, err := resilience.NewEdge(resilience.EdgeConfig{
 		Caller: rt.Name, Callee: callee,
-		Chain:          rt.settings.policies[rt.Name+"->"+callee],
-		Registerer:     rt.Telemetry.Registry,
+		Chain:          rt.settings.policies[name],
+		Registerer:     registerer,
 		TracerProvider: rt.Telemetry.TracerProvider,
 		Propagator:     rt.Telemetry.Propagator,
 		Seed:           rt.settings.seed + uint64(rt.settings.replica),

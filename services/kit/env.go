@@ -50,6 +50,7 @@ type settings struct {
 	policies            resilience.Policies
 	seed                uint64
 	replica             int
+	elsewhere           []string // edges that others measure
 	drain               time.Duration
 }
 
@@ -65,6 +66,7 @@ func (e Env) settings() (settings, error) {
 	s.adminAddr = e.orElse("ADMIN_HOST", "127.0.0.1") + ":" + strconv.FormatUint(e.number("ADMIN_PORT", 0, 65535, &errs), 10)
 	s.seed = e.number("SEED", 1, 1<<64-1, &errs)
 	s.replica = int(e.number("REPLICA", 1, 1<<20, &errs))
+	s.elsewhere = strings.Split(e["EDGES_MEASURED_ELSEWHERE"], ",")
 	var err error
 	if s.capacity, err = ParseCapacity([]byte(e["CAPACITY"])); err != nil {
 		errs = append(errs, fmt.Errorf("CAPACITY: %w", err))

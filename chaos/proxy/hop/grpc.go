@@ -44,7 +44,7 @@ func (h *Hop) serveGRPC(w http.ResponseWriter, r *http.Request) {
 // outgoing is the request as it goes to the callee. Its body is read while it comes.
 func (h *Hop) outgoing(r *http.Request) *http.Request {
 	out := r.Clone(r.Context())
-	out.URL.Scheme, out.URL.Host = "http", h.spec.Upstream
+	out.URL.Scheme, out.URL.Host = "http", h.upstream()
 	out.RequestURI = ""
 	out.GetBody = nil
 	return out

@@ -1,8 +1,9 @@
 // Package hop owns the layer-7 hop: a reverse proxy for HTTP/1.1 and gRPC
 // (HTTP/2 without TLS) that stands on an edge where a run needs to tell
-// requests apart. It brings about the faults of the family request.
+// requests apart. Behind an edge's proxies it brings about the faults of the
+// family request; in front of them it enforces resilience policies in place of the caller.
 //
-// It adds nothing by itself: streams pass as they come, cancelling passes
+// Without policies it adds nothing by itself: streams pass as they come, cancelling passes
 // through, nothing is sent twice, and where the callee gives no answer the caller sees
 // what it would see without the hop: a connection that ends (HTTP), UNAVAILABLE (gRPC).
 //
@@ -30,6 +31,7 @@ import (
 
 	"github.com/faultline-lab/faultline/chaos"
 	"github.com/faultline-lab/faultline/observability/names"
+	"github.com/faultline-lab/faultline/resilience"
 )
 
 // The protocols that a hop understands.
@@ -41,17 +43,21 @@ const (
 // Spec says which hop to put up.
 type Spec struct {
 	Edge     chaos.Edge `json:"edge"`
-	Replica  int        `json:"replica"`  // of the callee, 1-based
-	Protocol string     `json:"protocol"` // http | grpc
-	Listen   string     `json:"listen"`   // host:port; "" means a free port of 127.0.0.1
-	Upstream string     `json:"upstream"` // host:port
+	Replica  int        `json:"replica"`            // of the callee, 1-based; 0 in front of all of them
+	Protocol string     `json:"protocol"`           // http | grpc
+	Listen   string     `json:"listen"`             // host:port; "" means a free port of 127.0.0.1
+	Upstream string     `json:"upstream,omitempty"` // host:port
+	// Upstreams is set in place of Upstream for a hop that enforces policies: all replicas, in their order.
+	Upstreams []string         `json:"upstreams,omitempty"`
+	Policies  resilience.Chain `json:"policies,omitempty"`
+	Seed      uint64           `json:"seed,omitempty"` // of the policies' randomness
 }
 
 // Shared is what the hops of a process have in common. Zero values are usable.
 type Shared struct {
 	Rules *Rules // nil means that there are no faults
-	// Tracer makes a span for each request that a fault hits; nil means no spans.
-	Tracer trace.Tracer
+	// TracerProvider makes a span for each request that a fault hits, and for each attempt that a policy makes; nil means no spans.
+	TracerProvider trace.TracerProvider
 	// Registerer gets the metrics; nil means none.
 	Registerer prometheus.Registerer
 }
@@ -60,6 +66,7 @@ type Shared struct {
 type Hop struct {
 	spec      Spec
 	rules     *Rules
+	guard     *guard // nil without policies to enforce
 	tracer    trace.Tracer
 	reads     propagation.TextMapPropagator
 	hits      *prometheus.CounterVec
@@ -78,14 +85,20 @@ func Start(spec Spec, shared Shared) (*Hop, error) {
 	if spec.Protocol != HTTP && spec.Protocol != GRPC {
 		return nil, fmt.Errorf("putting a hop on %s: it speaks %q, and a hop understands %s and %s", spec.Edge, spec.Protocol, HTTP, GRPC)
 	}
-	h := &Hop{spec: spec, rules: shared.Rules, tracer: shared.Tracer, reads: propagation.TraceContext{}, transport: transport(spec.Protocol)}
+	h := &Hop{spec: spec, rules: shared.Rules, reads: propagation.TraceContext{}, transport: transport(spec.Protocol)}
 	if h.rules == nil {
 		h.rules = NewRules()
 	}
-	if h.tracer == nil {
-		h.tracer = noop.NewTracerProvider().Tracer("")
+	if shared.TracerProvider == nil {
+		shared.TracerProvider = noop.NewTracerProvider()
 	}
+	h.tracer = shared.TracerProvider.Tracer("github.com/faultline-lab/faultline/chaos/proxy/hop")
 	var err error
+	if len(spec.Upstreams) > 0 {
+		if h.guard, err = newGuard(spec, shared); err != nil {
+			return nil, fmt.Errorf("putting a hop on %s: %w", spec.Edge, err)
+		}
+	}
 	if h.hits, err = hitCounter(shared.Registerer); err != nil {
 		return nil, err
 	}
@@ -145,7 +158,12 @@ func (h *Hop) enter() bool {
 }
 
 func (h *Hop) handler() http.Handler {
-	if h.spec.Protocol == GRPC {
+	switch {
+	case h.guard != nil && h.spec.Protocol == GRPC:
+		return h.guardGRPC()
+	case h.guard != nil:
+		return h.guardHTTP()
+	case h.spec.Protocol == GRPC:
 		return http.HandlerFunc(h.serveGRPC)
 	}
 	return h.httpHandler()

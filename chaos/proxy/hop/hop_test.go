@@ -480,17 +480,16 @@ func TestNothingIsSentTwice(t *testing.T) {
 	}
 }
 
-// recorder is a tracer's exporter for tests.
 func TestEachHitHasASpanInItsOwnTrace(t *testing.T) {
 	telemetry, err := observability.Setup(t.Context(), observability.Config{Service: "proxy"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = telemetry.Shutdown(context.Background()) }()
-	spans := &recording{Tracer: telemetry.Tracer()}
+	spans := &recording{TracerProvider: telemetry.TracerProvider}
 	callee, rules := &echo{}, NewRules()
 	add(t, rules, fault("lost", chaos.LoseAnswer, nil))
-	conn := dial(t, start(t, GRPC, callee.serve(t), Shared{Rules: rules, Tracer: spans, Registerer: telemetry.Registry}).Addr())
+	conn := dial(t, start(t, GRPC, callee.serve(t), Shared{Rules: rules, TracerProvider: spans, Registerer: telemetry.Registry}).Addr())
 	const parent = "0123456789abcdef0123456789abcdef"
 	_, _ = say(metadata.AppendToOutgoingContext(t.Context(), "traceparent", "00-"+parent+"-0123456789abcdef-01"), conn, "Say", "x")
 	if got := fmt.Sprint(spans.started); got != "[fault lost in "+parent+"]" {
@@ -510,13 +509,25 @@ func TestEachHitHasASpanInItsOwnTrace(t *testing.T) {
 
 // recording remembers the spans that it starts.
 type recording struct {
-	trace.Tracer
+	trace.TracerProvider
+	mu      sync.Mutex
 	started []string
 }
 
-func (r *recording) Start(ctx context.Context, name string, opts ...trace.SpanStartOption) (context.Context, trace.Span) {
+func (r *recording) Tracer(name string, opts ...trace.TracerOption) trace.Tracer {
+	return recorder{r.TracerProvider.Tracer(name, opts...), r}
+}
+
+type recorder struct {
+	trace.Tracer
+	to *recording
+}
+
+func (r recorder) Start(ctx context.Context, name string, opts ...trace.SpanStartOption) (context.Context, trace.Span) {
 	ctx, span := r.Tracer.Start(ctx, name, opts...)
-	r.started = append(r.started, name+" in "+span.SpanContext().TraceID().String())
+	r.to.mu.Lock()
+	defer r.to.mu.Unlock()
+	r.to.started = append(r.to.started, name+" in "+span.SpanContext().TraceID().String())
 	return ctx, span
 }
 

@@ -42,13 +42,22 @@ func (h *Hop) reverseProxy() *httputil.ReverseProxy {
 // rewrite changes where a request goes and nothing else: ReverseProxy drops
 // what proxies before it have noted, and parts of a query that it cannot read.
 func (h *Hop) rewrite(r *httputil.ProxyRequest) {
-	r.Out.URL.Scheme, r.Out.URL.Host = "http", h.spec.Upstream
+	r.Out.URL.Scheme, r.Out.URL.Host = "http", h.upstream()
 	r.Out.URL.RawQuery = r.In.URL.RawQuery
 	for _, name := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"} {
 		if values, ok := r.In.Header[name]; ok {
 			r.Out.Header[name] = values
 		}
 	}
+}
+
+// upstream is whom requests go to: an address or, where each attempt has one of its
+// own, the callee's name.
+func (h *Hop) upstream() string {
+	if h.guard != nil {
+		return h.spec.Edge.Callee
+	}
+	return h.spec.Upstream
 }
 
 // fail is for requests without an answer. It ends the caller's connection, as
