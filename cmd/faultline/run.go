@@ -168,6 +168,9 @@ func (r *runs) conclude(ctx context.Context) error {
 	for _, j := range r.judged {
 		fmt.Fprintf(r.out, "record   %s\n", j.Run.Dir)
 	}
+	for _, p := range r.plans.plans[len(r.judged):] {
+		fmt.Fprintf(r.out, "not run  %s\n", p.Variant)
+	}
 	return exitFor(r.judged)
 }
 
