@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -103,11 +104,11 @@ func (l *Launcher) Allot() error {
 func (l *Launcher) newInstance(svc *system.Service, replica int) (*instance, error) {
 	inst := &instance{launcher: l, svc: svc, replica: replica, name: InstanceName(svc, replica)}
 	var err error
-	if inst.main, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+	if inst.main, err = takePort(); err != nil {
 		return nil, fmt.Errorf("allotting a port for %s: %w", inst.name, err)
 	}
 	inst.addr = inst.main.Addr().String()
-	if inst.admin, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+	if inst.admin, err = takePort(); err != nil {
 		return nil, errors.Join(fmt.Errorf("allotting a port for %s: %w", inst.name, err), inst.main.Close())
 	}
 	inst.adminAddr = inst.admin.Addr().String()
@@ -116,6 +117,28 @@ func (l *Launcher) newInstance(svc *system.Service, replica int) (*instance, err
 		return nil, fmt.Errorf("finding the data folder of %s: %w", inst.name, err)
 	}
 	return inst, os.MkdirAll(inst.data, 0o755)
+}
+
+// Services' ports are below the ranges from which Linux and macOS serve outgoing
+// connections, and below those of the lab's proxies: while a service is killed its port is free,
+// and a connection that took it, perhaps one that was meant for the service and got connected to
+// itself, would keep it from starting again.
+const (
+	firstPort = 10000
+	lastPort  = 20000
+)
+
+// takePort listens on a free port of 127.0.0.1.
+func takePort() (net.Listener, error) {
+	var err error
+	for range 500 {
+		var listener net.Listener
+		listener, err = net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(firstPort+rand.IntN(lastPort-firstPort)))
+		if err == nil {
+			return listener, nil
+		}
+	}
+	return nil, fmt.Errorf("no free port from %d to %d: %w", firstPort, lastPort, err)
 }
 
 // InstanceName is catalog-2 for the second of several replicas, and the

@@ -237,6 +237,23 @@ func TestAGuardThatIsKilledIsReported(t *testing.T) {
 	}
 }
 
+// A connection to a service that is down must not take its port.
+func TestPortsAreOutOfTheWayOfConnections(t *testing.T) {
+	svc := service("svc", "serve")
+	svc.Replicas = 20
+	l, _ := launcher(t, nil, svc)
+	seen := map[string]bool{}
+	for _, inst := range l.Instances() {
+		for _, addr := range []string{inst.Addr, inst.AdminAddr} {
+			_, text, _ := net.SplitHostPort(addr)
+			if port, err := strconv.Atoi(text); err != nil || port < 10000 || port >= 20000 || seen[addr] {
+				t.Errorf("%s got %s", inst.Name, addr)
+			}
+			seen[addr] = true
+		}
+	}
+}
+
 func TestUnknownService(t *testing.T) {
 	l, _ := launcher(t, nil, service("svc", "serve"))
 	if err := l.Kill(t.Context(), "svd", 0); err == nil || !strings.Contains(err.Error(), `"svd"`) {
