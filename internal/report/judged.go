@@ -46,7 +46,7 @@ func Judge(ctx context.Context, dir string) (*Judged, error) {
 	if err != nil {
 		return nil, err
 	}
-	archive, err := embedded.OpenArchive(dir)
+	archive, err := openTelemetry(run)
 	if err != nil {
 		return nil, fmt.Errorf("opening the telemetry: %w", err)
 	}
@@ -56,6 +56,52 @@ func Judge(ctx context.Context, dir string) (*Judged, error) {
 	}
 	return &Judged{Run: run, Verdict: verdict, telemetry: archive, closer: archive}, nil
 }
+
+// archive is telemetry that has to be closed.
+type archive interface {
+	Telemetry
+	io.Closer
+}
+
+// openTelemetry opens what there is. A run that ended before its load began
+// may have got no stores, or half of them: it is judged without.
+func openTelemetry(run *record.Run) (archive, error) {
+	opened, err := embedded.OpenArchive(run.Dir)
+	switch {
+	case err == nil:
+		return opened, nil
+	case run.Meta.Load.IsZero():
+		return nothing{}, nil
+	default:
+		return nil, err
+	}
+}
+
+// nothing is the telemetry of a run that has none.
+type nothing struct{}
+
+// Query finds nothing.
+func (nothing) Query(context.Context, string, time.Time) ([]telemetry.Series, error) {
+	return nil, nil
+}
+
+// QueryRange finds nothing.
+func (nothing) QueryRange(context.Context, string, time.Time, time.Time, time.Duration) ([]telemetry.Series, error) {
+	return nil, nil
+}
+
+// Trace finds nothing.
+func (nothing) Trace(context.Context, string) (telemetry.Trace, error) {
+	return telemetry.Trace{}, nil
+}
+
+// Logs finds nothing.
+func (nothing) Logs(context.Context, telemetry.LogQuery) ([]telemetry.LogRecord, error) {
+	return nil, nil
+}
+
+// Close does nothing.
+func (nothing) Close() error { return nil }
 
 // Close closes the telemetry.
 func (j *Judged) Close() error { return j.closer.Close() }
