@@ -404,7 +404,9 @@ const tiers = 6
 // crowd is a system of so many services in tiers, and edges, deterministic.
 func crowd(services, edges int) Page {
 	rng := rand.New(rand.NewPCG(1, 2))
-	run := PageRun{Label: "crowd", Entry: "service-00", Phases: []PagePhase{{Name: "fault", End: 10, Fault: true}}, Spread: PageSpread{Steps: []PageSpreadStep{}}}
+	run := PageRun{
+		Label: "crowd", Entry: "service-00", Phases: []PagePhase{{Name: "fault", End: 10, Fault: true}}, Spread: PageSpread{Steps: []PageSpreadStep{}},
+	}
 	value := func(v float64) *float64 { return &v }
 	name := func(i int) string { return fmt.Sprintf("service-%02d", i) }
 	have := map[string]bool{}
@@ -417,11 +419,15 @@ func crowd(services, edges int) Page {
 		if len(run.Edges)%9 == 0 {
 			errors = .25
 		}
-		run.Edges = append(run.Edges, PageEdge{Caller: from, Callee: to, Faults: []string{}, Phases: map[string]PageEdgeTime{"fault": {Rate: value(rng.Float64() * 200), Errors: &errors, P50: value(3), P99: value(40), Amplification: value(1)}}})
+		figures := PageEdgeTime{Rate: value(rng.Float64() * 200), Errors: &errors, P50: value(3), P99: value(40), Amplification: value(1)}
+		run.Edges = append(run.Edges, PageEdge{Caller: from, Callee: to, Faults: []string{}, Phases: map[string]PageEdgeTime{"fault": figures}})
 	}
 	add("load", name(0))
 	for i := range services {
-		run.Services = append(run.Services, PageService{Name: name(i), Protocol: "http", Replicas: 1, Workers: 8, Busy: [][2]float64{{0, rng.Float64()}}, Queue: [][2]float64{}, Shed: [][2]float64{}, Phases: map[string]*float64{"fault": value(rng.Float64())}})
+		run.Services = append(run.Services, PageService{
+			Name: name(i), Protocol: "http", Replicas: 1, Workers: 8, Phases: map[string]*float64{"fault": value(rng.Float64())},
+			Busy: [][2]float64{{0, rng.Float64()}}, Queue: [][2]float64{}, Shed: [][2]float64{},
+		})
 		if i > 0 {
 			add(name((i-1)/tiers), name(i))
 		}
@@ -433,7 +439,8 @@ func crowd(services, edges int) Page {
 			add(name(from), name(to))
 		}
 	}
-	run.Faults = []PageFault{{ID: "slow", Kind: "latency", Target: "somewhere", Edges: []string{run.Edges[5].Caller + "->" + run.Edges[5].Callee}, Services: []string{name(3)}, End: 10}}
+	hit := run.Edges[5].Caller + "->" + run.Edges[5].Callee
+	run.Faults = []PageFault{{ID: "slow", Kind: "latency", Target: "somewhere", Edges: []string{hit}, Services: []string{name(3)}, End: 10}}
 	return Page{Scenario: "crowd", Outcome: "pass", Runs: []PageRun{run}}
 }
 

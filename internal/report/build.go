@@ -2,6 +2,7 @@ package report
 
 import (
 	"context"
+	"maps"
 	"math"
 	"slices"
 	"sort"
@@ -26,7 +27,7 @@ type pageBuilder struct {
 	set       *measure.Set
 	telemetry Telemetry
 	out       PageRun
-	spans     int // of all traces so far
+	bytes     int // of all traces so far
 }
 
 func newPageBuilder(run *record.Run, verdict *check.Verdict, t Telemetry) *pageBuilder {
@@ -270,12 +271,17 @@ func shorten(text string) string {
 	return text
 }
 
-func shortened(attributes map[string]any, without ...string) map[string]any {
-	out := make(map[string]any, len(attributes))
-	for name, value := range attributes {
+// shortened bounds attributes, in their number and their length.
+func shortened(from map[string]any, without ...string) map[string]any {
+	out := make(map[string]any, min(len(from), attributes))
+	for _, name := range slices.Sorted(maps.Keys(from)) {
 		if slices.Contains(without, name) {
 			continue
 		}
+		if len(out) == attributes {
+			break
+		}
+		value := from[name]
 		if text, is := value.(string); is {
 			value = shorten(text)
 		}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/faultline-lab/faultline/chaos"
 	"github.com/faultline-lab/faultline/loadgen"
+	"github.com/faultline-lab/faultline/observability/embedded"
 	"github.com/faultline-lab/faultline/observability/names"
 
 	"github.com/faultline-lab/faultline/internal/check"
@@ -173,7 +174,15 @@ func TestSpreadIsCareful(t *testing.T) {
 	if b.spread(); b.out.Spread.Text != "" {
 		t.Errorf("without data: %q", b.out.Spread.Text)
 	}
-	b.out.Services = []PageService{{Name: "gateway", Busy: [][2]float64{{7, 0}}}}
+	b.out.Services = []PageService{{Name: "gateway", Busy: [][2]float64{{7, .3}}}}
+	if b.spread(); b.out.Spread.Text != "" {
+		t.Errorf("cut short: %q", b.out.Spread.Text)
+	}
+	b.out.Loads = []PageLoad{{Bins: make([]PageBin, 15)}}
+	if b.spread(); b.out.Spread.Text != "No service filled up after slow began: the busiest, gateway, had at most 30% of its workers busy." {
+		t.Errorf("got %q", b.out.Spread.Text)
+	}
+	b.out.Services, b.out.Spread = []PageService{{Name: "gateway", Busy: [][2]float64{{7, 0}}}}, PageSpread{}
 	if b.spread(); b.out.Spread.Text != "" {
 		t.Errorf("all idle: %q", b.out.Spread.Text)
 	}
@@ -479,6 +488,31 @@ func TestFilesOfARun(t *testing.T) {
 	}
 	if err := a.Close(); err != nil || !a.telemetry.(*fakeTelemetry).closed {
 		t.Errorf("%v", err)
+	}
+}
+
+// What Judge opens is what a backend wrote.
+func TestJudgeWithABackend(t *testing.T) {
+	dir := newFixture("naive").judge(t).Run.Dir
+	backend, err := embedded.Start(t.Context(), embedded.Config{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := backend.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	j, err := Judge(t.Context(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := j.WriteFiles(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if got := j.Verdict.Findings[3]; got.Outcome != check.Inconclusive || j.page.Failures[0].N != 8 || len(j.page.Traces) != 0 {
+		t.Errorf("got %+v: no metrics and no traces were recorded", got)
+	}
+	if err := j.Close(); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -164,7 +164,19 @@ func (b *pageBuilder) spread() {
 	for _, s := range steps {
 		b.out.Spread.Steps = append(b.out.Spread.Steps, PageSpreadStep{Service: s.service, At: s.at.Seconds()})
 	}
+	if len(steps) == 0 && b.reached() < fault.End {
+		return // nobody knows what would have filled up
+	}
 	b.out.Spread.Text = spreadText(fault, steps, busiest, most)
+}
+
+// reached is how far the run came.
+func (b *pageBuilder) reached() time.Duration {
+	seconds := 0
+	for _, load := range b.out.Loads {
+		seconds = max(seconds, len(load.Bins))
+	}
+	return time.Duration(seconds) * time.Second
 }
 
 func firstFault(p *plan.Plan) (plan.Window, bool) {

@@ -76,13 +76,36 @@ func fixturePlan(f *fixture) *plan.Plan {
 	seconds := func(n int) time.Duration { return time.Duration(n) * time.Second }
 	p := &plan.Plan{
 		Scenario: "slow-bank", Variant: f.variant, System: "shop", Seed: 7, Story: "The bank turns slow.", Sources: []string{"A book"}, About: "As it is.",
-		Phases: []plan.Phase{{Name: "warmup", End: seconds(2)}, {Name: "baseline", Start: seconds(2), End: seconds(6)}, {Name: "fault", Start: seconds(6), End: seconds(10)}, {Name: "recovery", Start: seconds(10), End: seconds(15)}},
-		Loads: []loadgen.Load{
-			{Name: "browse", Service: "gateway", SLO: 300 * time.Millisecond, Steps: []loadgen.Step{{Name: "GET /", Method: "GET", Path: "/"}}, Stages: []loadgen.Stage{{For: seconds(15), From: 10, To: 10}}},
-			{Name: "buy", Service: "gateway", SLO: time.Second, Arrivals: loadgen.Constant, Steps: []loadgen.Step{{Name: "login", Method: "POST", Path: "/login"}, {Name: "pay", Method: "POST", Path: "/pay"}}, Stages: []loadgen.Stage{{For: seconds(15), From: 4, To: 8}}},
+		Phases: []plan.Phase{
+			{Name: "warmup", End: seconds(2)},
+			{Name: "baseline", Start: seconds(2), End: seconds(6)},
+			{Name: "fault", Start: seconds(6), End: seconds(10)},
+			{Name: "recovery", Start: seconds(10), End: seconds(15)},
 		},
-		Faults: []plan.Window{{Fault: chaos.Fault{ID: "slow", Kind: "latency", Edges: []chaos.Edge{{Caller: "orders", Callee: "bank"}}, Params: parameter.Values{"delay": "3s", "jitter": "0s"}}, Start: seconds(6), End: seconds(10)}},
-		Expect: []plan.Expectation{{In: "fault", That: "goodput(browse) < 50%", Source: "x.yaml:3"}, {In: "baseline", That: "success(buy) >= 99.5%", Source: "x.yaml:4"}, {That: "recovery(buy) <= 10s", Source: "x.yaml:5"}, {In: "fault", That: "errors(orders->bank) < 1%", Source: "x.yaml:6"}},
+		Loads: []loadgen.Load{
+			{
+				Name: "browse", Service: "gateway", SLO: 300 * time.Millisecond,
+				Steps:  []loadgen.Step{{Name: "GET /", Method: "GET", Path: "/"}},
+				Stages: []loadgen.Stage{{For: seconds(15), From: 10, To: 10}},
+			},
+			{
+				Name: "buy", Service: "gateway", SLO: time.Second, Arrivals: loadgen.Constant,
+				Steps:  []loadgen.Step{{Name: "login", Method: "POST", Path: "/login"}, {Name: "pay", Method: "POST", Path: "/pay"}},
+				Stages: []loadgen.Stage{{For: seconds(15), From: 4, To: 8}},
+			},
+		},
+		Faults: []plan.Window{{
+			Fault: chaos.Fault{
+				ID: "slow", Kind: "latency", Edges: []chaos.Edge{{Caller: "orders", Callee: "bank"}}, Params: parameter.Values{"delay": "3s", "jitter": "0s"},
+			},
+			Start: seconds(6), End: seconds(10),
+		}},
+		Expect: []plan.Expectation{
+			{In: "fault", That: "goodput(browse) < 50%", Source: "x.yaml:3"},
+			{In: "baseline", That: "success(buy) >= 99.5%", Source: "x.yaml:4"},
+			{That: "recovery(buy) <= 10s", Source: "x.yaml:5"},
+			{In: "fault", That: "errors(orders->bank) < 1%", Source: "x.yaml:6"},
+		},
 		MaxLag: 15 * time.Millisecond,
 	}
 	if f.variant == "contained" {
@@ -271,11 +294,11 @@ func (f *fixture) judge(t testing.TB) *Judged {
 	meta = w.Meta()
 	meta.Load, meta.Ended, meta.Outcome = began, f.ended, f.outcome
 	meta.Reason, meta.Loss = "", telemetry.Loss{SpansReceived: 1200, LogsReceived: 60}
-	run, openErr := record.Open(w.Dir())
-	if err = errors.Join(err, w.Close(meta)); err != nil || openErr != nil {
-		t.Fatal(err, openErr)
+	if err = errors.Join(err, w.Close(meta)); err != nil {
+		t.Fatal(err)
 	}
-	if run, err = record.Open(w.Dir()); err != nil {
+	run, err := record.Open(w.Dir())
+	if err != nil {
 		t.Fatal(err)
 	}
 	verdict, err := check.Judge(t.Context(), run, f.telemetry)

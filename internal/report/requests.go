@@ -16,14 +16,15 @@ import (
 
 // Bounds of what one run may add to a page, so that its size stays bounded.
 const (
-	listedSlow     = 8    // of each load
-	listedKinds    = 12   // of failure
-	lookedAt       = 16   // traces of one kind of failure
-	listedFailures = 5    // of one kind
-	listedSpans    = 150  // of one trace
-	listedLogs     = 60   // of one trace
-	alike          = 2    // with one cause
-	allSpans       = 2000 // of all traces of a run, at some 500 bytes
+	listedSlow     = 8       // of each load
+	listedKinds    = 12      // of failure
+	lookedAt       = 16      // traces of one kind of failure
+	listedFailures = 5       // of one kind
+	listedSpans    = 150     // of one trace
+	listedLogs     = 60      // of one trace
+	alike          = 2       // with one cause
+	attributes     = 32      // of one span, event or log line
+	traceBytes     = 1 << 20 // of all traces of a run
 )
 
 // journey is one journey with the step that decided its fate.

@@ -105,8 +105,8 @@ func faulted(p *plan.Plan, phase plan.Phase) bool {
 // The columns of the overview.
 const (
 	goodputColumns  = 9
-	latencyColumns  = 8
-	recoveryColumns = 11
+	latencyColumns  = 7
+	recoveryColumns = 10
 	phaseColumns    = 16 // of a phase's name, at most
 )
 

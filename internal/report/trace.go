@@ -3,6 +3,7 @@ package report
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -20,9 +21,9 @@ const (
 	kindProducer = "producer"
 )
 
-// keep puts a trace on the page, unless the run's bound of spans is reached.
+// keep puts a trace on the page, unless it has enough of them.
 func (b *pageBuilder) keep(ctx context.Context, j journey, trace telemetry.Trace) error {
-	if _, have := b.out.Traces[j.TraceID]; have || len(trace.Spans) == 0 || b.spans >= allSpans {
+	if _, have := b.out.Traces[j.TraceID]; have || len(trace.Spans) == 0 {
 		return nil
 	}
 	logs, err := b.telemetry.Logs(ctx, telemetry.LogQuery{TraceID: j.TraceID, Limit: listedLogs})
@@ -34,8 +35,14 @@ func (b *pageBuilder) keep(ctx context.Context, j journey, trace telemetry.Trace
 	}
 	page := b.pageTrace(trace, logs)
 	page.Client = clientOf(j, trace)
-	b.spans += len(page.Spans)
-	b.out.Traces[j.TraceID] = page
+	data, err := json.Marshal(page)
+	if err != nil {
+		return fmt.Errorf("writing trace %s: %w", j.TraceID, err)
+	}
+	if b.bytes+len(data) <= traceBytes {
+		b.bytes += len(data)
+		b.out.Traces[j.TraceID] = page
+	}
 	return nil
 }
 

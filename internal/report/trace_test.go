@@ -1,6 +1,7 @@
 package report
 
 import (
+	"bytes"
 	"fmt"
 	"reflect"
 	"strings"
@@ -166,14 +167,18 @@ func TestCause(t *testing.T) {
 	}
 }
 
-// A page holds no more spans than it should, of one trace and of all.
+// A page holds no more of traces than it should, of one and of all.
 func TestTracesAreBounded(t *testing.T) {
 	b := newPageBuilder(&record.Run{Meta: record.Meta{Load: began}, Plan: &plan.Plan{}}, nil, newFakeTelemetry())
 	b.out.Traces = map[string]PageTrace{}
 	for i := range 40 {
 		trace := telemetry.Trace{ID: traceID(9, i)}
 		for k := range 200 {
-			trace.Spans = append(trace.Spans, msSpan(fmt.Sprint(k), "", k, k+1, nil))
+			many := map[string]any{}
+			for n := range 100 {
+				many[fmt.Sprintf("%02d", n)] = strings.Repeat("long ", 200)
+			}
+			trace.Spans = append(trace.Spans, msSpan(fmt.Sprint(k), "", k, k+1, many))
 		}
 		j := journey{}
 		j.TraceID = trace.ID
@@ -181,9 +186,27 @@ func TestTracesAreBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	first := b.out.Traces[traceID(9, 0)]
-	if len(first.Spans) != listedSpans || first.Dropped != 50 || b.spans > allSpans+listedSpans || len(b.out.Traces) != 14 {
-		t.Errorf("%d spans of a trace, %d left out; %d of all, in %d traces", len(first.Spans), first.Dropped, b.spans, len(b.out.Traces))
+	if len(b.out.Traces) != 0 {
+		t.Errorf("%d traces that are too big", len(b.out.Traces))
+	}
+	for i := range 40 {
+		trace := telemetry.Trace{ID: traceID(8, i)}
+		for k := range 200 {
+			trace.Spans = append(trace.Spans, msSpan(fmt.Sprint(k), "", k, k+1, map[string]any{"text": strings.Repeat("x", 500)}))
+		}
+		j := journey{}
+		j.TraceID = trace.ID
+		if err := b.keep(t.Context(), j, trace); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first := b.out.Traces[traceID(8, 0)]
+	if len(first.Spans) != listedSpans || first.Dropped != 50 || len(b.out.Traces) < 5 || len(b.out.Traces) == 40 || b.bytes > traceBytes {
+		t.Errorf("%d spans of a trace, %d left out; %d traces of %d bytes", len(first.Spans), first.Dropped, len(b.out.Traces), b.bytes)
+	}
+	var page bytes.Buffer
+	if err := renderPage(&page, Page{Runs: []PageRun{b.out, b.out}}); err != nil || page.Len() > 3<<20 {
+		t.Errorf("a page of %d bytes, %v", page.Len(), err)
 	}
 }
 

@@ -69,10 +69,10 @@ func says(v *check.Verdict) string {
 	}
 	all := len(v.Findings)
 	switch {
+	case len(v.Reasons) > 0 && v.Outcome == check.Inconclusive:
+		return "This run proves nothing, whatever its figures say:"
 	case failed > 0:
 		return fmt.Sprintf("%d of %s did not hold.", failed, counted(all, "expectation"))
-	case len(v.Reasons) > 0:
-		return "This run proves nothing, whatever its figures say:"
 	case open > 0:
 		return fmt.Sprintf("%d of %s could not be judged.", open, counted(all, "expectation"))
 	case all == 1:

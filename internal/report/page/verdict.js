@@ -1,48 +1,155 @@
 // The head of the page, the overview of all runs, and each run's expectations.
 
 function head() {
-  const first = data.runs[0], length = first && runEnd(first);
-  const facts = [data.system && 'system ' + data.system, counted(data.runs.length, data.runs.length > 1 ? 'run' : 'run'), length && 'each ' + ms(length * 1000), first && 'seed ' + first.seed, data.started].filter(Boolean);
-  main.append(h('div', { class: 'head' }, h('h1', {}, data.scenario + ' ', badge(data.outcome)), data.about && h('p', { class: 'story' }, data.about),
-    faultList(), h('p', { class: 'soft small' }, facts.join(' · '), data.sources.length > 0 && h('span', {}, ' · Source: ' + data.sources.join('; ')))));
+  const first = data.runs[0],
+    length = first && runEnd(first);
+  const facts = [
+    data.system && 'system ' + data.system,
+    counted(data.runs.length, data.runs.length > 1 ? 'run' : 'run'),
+    length && 'each ' + ms(length * 1000),
+    first && 'seed ' + first.seed,
+    data.started,
+  ].filter(Boolean);
+  main.append(
+    h(
+      'div',
+      { class: 'head' },
+      h('h1', {}, data.scenario + ' ', badge(data.outcome)),
+      data.about && h('p', { class: 'story' }, data.about),
+      faultList(),
+      h(
+        'p',
+        { class: 'soft small' },
+        facts.join(' · '),
+        data.sources.length > 0 && h('span', {}, ' · Source: ' + data.sources.join('; ')),
+      ),
+    ),
+  );
 }
 
 // faultList says what was broken, once for all runs that broke the same.
 function faultList() {
   const seen = new Map();
-  for (const run of data.runs) for (const f of run.faults) seen.set([f.id, f.kind, f.target, f.params, f.start, f.end].join('|'), f);
-  return h('ul', { class: 'faults' }, [...seen.values()].map(f => h('li', {}, h('span', { class: 'flash', 'aria-hidden': 'true' }, '⚡︎ '), h('b', {}, f.id), ': ' + f.kind.replace(/_/g, ' ') + ' on ' + arrow(f.target),
-    f.params && h('span', { class: 'soft' }, ' (' + f.params + ')'), ', ' + seconds(f.start) + ' to ' + seconds(f.end))));
+  for (const run of data.runs)
+    for (const f of run.faults) seen.set([f.id, f.kind, f.target, f.params, f.start, f.end].join('|'), f);
+  return h(
+    'ul',
+    { class: 'faults' },
+    [...seen.values()].map(f =>
+      h(
+        'li',
+        {},
+        h('span', { class: 'flash', 'aria-hidden': 'true' }, '⚡︎ '),
+        h('b', {}, f.id),
+        ': ' + f.kind.replace(/_/g, ' ') + ' on ' + arrow(f.target),
+        f.params && h('span', { class: 'soft' }, ' (' + f.params + ')'),
+        ', ' + seconds(f.start) + ' to ' + seconds(f.end),
+      ),
+    ),
+  );
 }
 
 // overview has a row for each load and run: goodput by phase, and the recovery.
 function overview() {
-  const phases = [], loads = [];
+  const phases = [],
+    loads = [];
   for (const run of data.runs) {
     for (const p of run.phases) if (p.name !== 'warmup' && !phases.some(q => q.name === p.name)) phases.push(p);
     for (const l of run.loads) if (!loads.includes(l.name)) loads.push(l.name);
   }
-  const cell = p => p && p.offered > 0 ? h('td', { class: 'num share ' + shareClass(p.goodput), style: `--v:${missing(p.goodput) ? 0 : p.goodput}` }, h('b', {}, percent(p.goodput)), h('span', { class: 'p99' }, 'p99 ' + ms(p.p99))) : h('td', { class: 'num soft' }, nothing);
+  const cell = p =>
+    p && p.offered > 0
+      ? h(
+          'td',
+          { class: 'num share ' + shareClass(p.goodput), style: `--v:${missing(p.goodput) ? 0 : p.goodput}` },
+          h('b', {}, percent(p.goodput)),
+          h('span', { class: 'p99' }, 'p99 ' + ms(p.p99)),
+        )
+      : h('td', { class: 'num soft' }, nothing);
   const rows = loads.flatMap(name => {
     const having = data.runs.map(run => [run, run.loads.find(l => l.name === name)]).filter(p => p[1]);
-    return having.map(([run, load], i) => h('tr', { class: i === 0 && 'first' }, i === 0 && h('th', { scope: 'rowgroup', rowspan: having.length }, name),
-      h('th', { scope: 'row', class: 'soft' }, run.label), phases.map(p => cell(load.phases.find(q => q.name === p.name))), h('td', { class: 'num' }, load.recovery === 'unknown' ? nothing : load.recovery)));
+    return having.map(([run, load], i) =>
+      h(
+        'tr',
+        { class: i === 0 && 'first' },
+        i === 0 && h('th', { scope: 'rowgroup', rowspan: having.length }, name),
+        h('th', { scope: 'row', class: 'soft' }, run.label),
+        phases.map(p => cell(load.phases.find(q => q.name === p.name))),
+        h('td', { class: 'num' }, load.recovery === 'unknown' ? nothing : load.recovery),
+      ),
+    );
   });
-  return h('div', { class: 'card overview' }, table('goodput by load, variant and phase', ['load', 'variant', ...phases.map(p => '#' + (p.fault ? '⚡︎ ' : '') + p.name), '#recovered after'], rows),
-    h('p', { class: 'soft small' }, 'Goodput: the share of the journeys that came due in a phase and ended with success within the slo, however the system felt about it. Latency counts from due.'));
+  return h(
+    'div',
+    { class: 'card overview' },
+    table(
+      'goodput by load, variant and phase',
+      ['load', 'variant', ...phases.map(p => '#' + (p.fault ? '⚡︎ ' : '') + p.name), '#recovered after'],
+      rows,
+    ),
+    h(
+      'p',
+      { class: 'soft small' },
+      'Goodput: the share of the journeys that came due in a phase and ended with success within the slo, however the system felt about it. Latency counts from due.',
+    ),
+  );
 }
 
 function finding(f) {
-  return h('tr', {}, h('td', { class: 'mark ' + outcomeClass[f.outcome] }, h('span', { role: 'img', 'aria-label': f.outcome }, outcomeMark[f.outcome])),
-    h('td', { title: f.meaning }, f.what, f.wants && [' ', h('b', {}, f.wants)], h('span', { class: 'soft' }, f.in ? ' in ' + f.in : ' over the run'),
-      h('div', { class: 'mono soft that' }, f.that), f.why && f.outcome !== 'pass' && h('div', { class: 'why ' + outcomeClass[f.outcome] }, f.why)),
-    h('td', { class: 'num ' + (f.outcome === 'pass' ? '' : outcomeClass[f.outcome]) }, h('b', {}, f.value)));
+  return h(
+    'tr',
+    {},
+    h(
+      'td',
+      { class: 'mark ' + outcomeClass[f.outcome] },
+      h('span', { role: 'img', 'aria-label': f.outcome }, outcomeMark[f.outcome]),
+    ),
+    h(
+      'td',
+      { title: f.meaning },
+      f.what,
+      f.wants && [' ', h('b', {}, f.wants)],
+      h('span', { class: 'soft' }, f.in ? ' in ' + f.in : ' over the run'),
+      h('div', { class: 'mono soft that' }, f.that),
+      f.why && f.outcome !== 'pass' && h('div', { class: 'why ' + outcomeClass[f.outcome] }, f.why),
+    ),
+    h('td', { class: 'num ' + (f.outcome === 'pass' ? '' : outcomeClass[f.outcome]) }, h('b', {}, f.value)),
+  );
 }
 
 function verdictCard(run) {
-  return h('article', { class: 'card', 'aria-label': run.label }, h('h3', {}, run.label + ' ', badge(run.outcome)), run.about && h('p', { class: 'soft' }, run.about), h('p', {}, run.says),
-    run.reasons.length > 0 && h('ul', { class: 'reasons' }, run.reasons.map(r => h('li', {}, r))),
-    run.findings.length > 0 && table('expectations of ' + run.label, ['', 'expected', '#measured'], run.findings.map(finding)),
-    run.policies.length > 0 && h('details', { class: 'plain' }, h('summary', {}, counted(run.policies.length, 'policy').replace('policys', 'policies') + ' of this variant'),
-      h('ul', { class: 'chain' }, run.policies.map(p => h('li', {}, h('b', {}, arrow(p.on)), ' ', p.chain.map((c, i) => [i > 0 && ' › ', h('span', { class: 'mono' }, c)]))))));
+  return h(
+    'article',
+    { class: 'card', 'aria-label': run.label },
+    h('h3', {}, run.label + ' ', badge(run.outcome)),
+    run.about && h('p', { class: 'soft' }, run.about),
+    h('p', {}, run.says),
+    run.reasons.length > 0 &&
+      h(
+        'ul',
+        { class: 'reasons' },
+        run.reasons.map(r => h('li', {}, r)),
+      ),
+    run.findings.length > 0 &&
+      table('expectations of ' + run.label, ['', 'expected', '#measured'], run.findings.map(finding)),
+    run.policies.length > 0 &&
+      h(
+        'details',
+        { class: 'plain' },
+        h('summary', {}, counted(run.policies.length, 'policy').replace('policys', 'policies') + ' of this variant'),
+        h(
+          'ul',
+          { class: 'chain' },
+          run.policies.map(p =>
+            h(
+              'li',
+              {},
+              h('b', {}, arrow(p.on)),
+              ' ',
+              p.chain.map((c, i) => [i > 0 && ' › ', h('span', { class: 'mono' }, c)]),
+            ),
+          ),
+        ),
+      ),
+  );
 }
