@@ -286,7 +286,7 @@ function labelPlace(line, w, hgt, taken, bounds) {
   for (const t of [0.5, 0.36, 0.64, 0.25, 0.75]) {
     for (const c of line.curves.slice().reverse()) {
       const p = along(c, line.vertical, t);
-      for (const dy of [-10, 10, 0]) {
+      for (const dy of [-hgt / 2 - 4, hgt / 2 + 4, 0]) {
         const box = { x: p.x - w / 2, y: p.y + dy - hgt / 2, w, h: hgt };
         if (
           box.x < 0 ||

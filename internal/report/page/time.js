@@ -29,7 +29,7 @@ function bands(run, x, top, height, bare) {
         s('rect', { class: 'band-phase', x: x(p.start), y: top, width: Math.max(0, x(p.end) - x(p.start)), height }),
       );
     const name = (p.fault ? '⚡︎ ' : '') + p.name;
-    if (x(p.end) - x(p.start) > name.length * 6.2 + 8)
+    if (x(p.end) - x(p.start) > name.length * 6.8 + 8)
       out.push(s('text', { class: p.fault ? 'fault-label' : 'phase-label', x: x(p.start) + 3, y: top - 5 }, name));
   });
   for (const f of run.faults) {
