@@ -101,7 +101,7 @@ func (i *Injector) Check(f chaos.Fault) error {
 	defer i.mu.Unlock()
 	for _, edge := range f.Edges {
 		at := slices.IndexFunc(i.hops, func(h proxy.Hop) bool {
-			return h.Edge == edge && h.Upstream != "" && (f.Replica == 0 || f.Replica == h.Replica)
+			return h.Edge == edge && h.Upstream != "" && !h.Observe && (f.Replica == 0 || f.Replica == h.Replica)
 		})
 		if at < 0 {
 			return fmt.Errorf("no layer-7 hop stands on %s: a run puts them only where its scenario has a fault of requests", chaos.Fault{Edges: []chaos.Edge{edge}, Replica: f.Replica}.Target())

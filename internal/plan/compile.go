@@ -88,6 +88,7 @@ func (c *compiler) compile() *Plan {
 	c.spikes()
 	c.conflicts()
 	c.policies()
+	c.observed()
 	c.expectations()
 	c.aborts()
 	c.maxLag()

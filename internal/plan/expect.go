@@ -47,6 +47,25 @@ func (c *compiler) policies() {
 	}
 }
 
+// observed lists the edges that a hop has to measure: those between services whose protocol
+// has requests, where no hop is that enforces policies and so measures already.
+func (c *compiler) observed() {
+	by := c.sc.Observe
+	if by == "" {
+		by = c.sys.Observe
+	}
+	if by != Proxy {
+		return
+	}
+	for _, edge := range c.sys.Edges() {
+		protocol := c.sys.Service(edge.Callee).Protocol
+		_, guarded := c.plan.Policies[edge.String()]
+		if edge.Caller != system.LoadCaller && protocol != "tcp" && !(guarded && c.plan.Enforce == Proxy) {
+			c.plan.Observed = append(c.plan.Observed, edge)
+		}
+	}
+}
+
 // enforceable checks that a proxy can enforce a chain.
 func (c *compiler) enforceable(entry strictyaml.Named[scenario.Chain], chain resilience.Chain) {
 	edge, err := chaos.ParseEdge(entry.Name)

@@ -28,6 +28,8 @@ type Plan struct {
 	Policies resilience.Policies `json:"policies,omitempty"`
 	// Enforce is who enforces the policies of edges: Proxy or, when empty, the library in the services.
 	Enforce string `json:"enforce,omitempty"`
+	// Observed lists the edges that layer-7 hops measure in place of the services.
+	Observed []chaos.Edge `json:"observed,omitempty"`
 	// Services is what this run changes about the system; see Apply.
 	Services map[string]Change `json:"services,omitempty"`
 	Expect   []Expectation     `json:"expect"`
@@ -36,7 +38,7 @@ type Plan struct {
 	MaxLag time.Duration `json:"max_lag"`
 }
 
-// Proxy is the value of Enforce with which layer-7 hops enforce policies.
+// Proxy is who enforces policies, or measures edges, when a layer-7 hop does.
 const Proxy = "proxy"
 
 // Phase is a named stretch of the run.

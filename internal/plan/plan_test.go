@@ -3,6 +3,7 @@ package plan_test
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"math"
 	"os"
 	"path/filepath"
@@ -462,4 +463,43 @@ func holds(t *testing.T, p *plan.Plan, sys *system.System) {
 		t.Error(err)
 	}
 	p.Apply(sys)
+}
+
+func TestObservedEdges(t *testing.T) {
+	const rest = "name: x\nsystem: small\nload: {a: {request: GET /, rate: 10/s}}\nphases: {all: 5s}\n"
+	sys := readSystem(t, "testdata/system.yaml")
+	byFile := *sys
+	byFile.Observe = plan.Proxy
+	for _, test := range []struct {
+		name, text string
+		sys        *system.System
+		want       string
+	}{
+		{"by the services", "", sys, "[]"},
+		{"by the proxy", "observe: proxy\n", sys, "[gateway->catalog gateway->orders orders->payments payments->bank]"},
+		{"by the proxy, says the system", "", &byFile, "[gateway->catalog gateway->orders orders->payments payments->bank]"},
+		{"by the services after all", "observe: services\n", &byFile, "[]"},
+		{"where policies are enforced, that is measured", "observe: proxy\nenforce: proxy\npolicies: {gateway->orders: [{timeout: 1s}]}\n", sys, "[gateway->catalog orders->payments payments->bank]"},
+		{"the library's policies change nothing", "observe: proxy\npolicies: {gateway->orders: [{timeout: 1s}]}\n", sys, "[gateway->catalog gateway->orders orders->payments payments->bank]"},
+	} {
+		sc, err := scenario.Load("x.yaml", []byte(rest+test.text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := plan.Compile(sc, test.sys, scenario.DefaultVariant, plan.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := fmt.Sprint(p.Observed); got != test.want {
+			t.Errorf("%s: %s", test.name, got)
+		}
+		written, err := scenario.Load("x.yaml", plan.Write(p, test.sys, plan.Written{Name: "x", System: "small"}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := plan.Compile(written, test.sys, scenario.DefaultVariant, plan.Options{})
+		if err != nil || fmt.Sprint(again.Observed) != test.want || again.Enforce != p.Enforce {
+			t.Errorf("%s: written and read, it is %v, %q: %v", test.name, again.Observed, again.Enforce, err)
+		}
+	}
 }

@@ -48,6 +48,11 @@ func Write(p *Plan, sys *system.System, as Written) []byte {
 	if w.plan.Enforce != "" {
 		w.line("\nenforce: %s", w.plan.Enforce)
 	}
+	if len(w.plan.Observed) > 0 {
+		w.line("\nobserve: %s", Proxy)
+	} else if w.sys.Observe == Proxy {
+		w.line("\nobserve: services")
+	}
 	w.services()
 	w.expect()
 	w.line("\nmax_lag: %s", p.MaxLag)

@@ -15,10 +15,12 @@ import (
 // environment is what a service gets besides its ports and addresses: where
 // its telemetry goes, the seed, and the policies that concern it.
 func environment(p *plan.Plan, service, instance string, otlp, pyroscope string) (map[string]string, error) {
-	elsewhere := guarded(p)
-	left := maps.Clone(p.Policies)
+	elsewhere, left := guarded(p), maps.Clone(p.Policies)
 	for _, edge := range elsewhere {
 		delete(left, edge)
+	}
+	for _, edge := range p.Observed {
+		elsewhere = append(elsewhere, edge.String())
 	}
 	policies, err := json.Marshal(policiesOf(left, service))
 	if err != nil {

@@ -27,7 +27,7 @@ func hopSpecs(faults []chaos.Fault, proxies []network.Spec) []hop.Spec {
 
 // connect puts a proxy on every edge, and hops behind those that need one:
 //
-//	caller -> [hop (policies)] -> proxy (the wire) -> [hop (requests)] -> callee
+//	caller -> [hop (policies, measuring)] -> proxy (the wire) -> [hop (requests)] -> callee
 //
 // The hops' spans go to the given endpoint.
 func (p *proxies) connect(ctx context.Context, r *runner, otlp string) error {
@@ -38,7 +38,7 @@ func (p *proxies) connect(ctx context.Context, r *runner, otlp string) error {
 	}
 	needed := hopSpecs(faults, specs)
 	guards := guarded(r.cfg.Plan)
-	if len(needed)+len(guards) > 0 {
+	if len(needed)+len(guards)+len(r.cfg.Plan.Observed) > 0 {
 		if err := p.requests.Export(ctx, otlp); err != nil {
 			return err
 		}
@@ -55,12 +55,35 @@ func (p *proxies) connect(ctx context.Context, r *runner, otlp string) error {
 	if _, err := p.injector.CreateProxies(ctx, specs); err != nil {
 		return err
 	}
-	return p.guard(ctx, r, guards)
+	if err := p.guard(ctx, r, guards); err != nil {
+		return err
+	}
+	return p.observe(ctx, r)
+}
+
+// observe puts a hop that measures in front of each proxy of the edges that are to be measured: the caller chooses
+// among replicas as ever.
+func (p *proxies) observe(ctx context.Context, r *runner) error {
+	for _, edge := range r.cfg.Plan.Observed {
+		var specs []hop.Spec
+		for i, addr := range p.injector.Addrs(edge.Caller, edge.Callee) {
+			specs = append(specs, hop.Spec{Edge: edge, Replica: i + 1, Protocol: r.cfg.System.Service(edge.Callee).Protocol, Upstream: addr, Observe: true})
+		}
+		hops, err := p.requests.CreateHops(ctx, specs)
+		if err != nil {
+			return err
+		}
+		for _, h := range hops {
+			p.fronts[edge] = append(p.fronts[edge], h.Addr)
+		}
+		p.hops += len(hops)
+	}
+	return nil
 }
 
 // guard puts a hop that enforces policies in front of the proxies of each edge.
 func (p *proxies) guard(ctx context.Context, r *runner, edges []string) error {
-	p.guards = map[chaos.Edge]string{}
+	p.fronts = map[chaos.Edge][]string{}
 	for _, name := range edges {
 		edge, err := chaos.ParseEdge(name)
 		if err != nil {
@@ -73,16 +96,16 @@ func (p *proxies) guard(ctx context.Context, r *runner, edges []string) error {
 		if err != nil {
 			return err
 		}
-		p.guards[edge] = hops[0].Addr
+		p.fronts[edge] = []string{hops[0].Addr}
 		p.hops++
 	}
 	return nil
 }
 
-// addrs is where a caller is to reach a callee: each replica's proxy, or the hop before them.
+// addrs is where a caller is to reach a callee: each replica's proxy, or the hops before them.
 func (p *proxies) addrs(caller, callee string) []string {
-	if addr := p.guards[chaos.Edge{Caller: caller, Callee: callee}]; addr != "" {
-		return []string{addr}
+	if fronts := p.fronts[chaos.Edge{Caller: caller, Callee: callee}]; len(fronts) > 0 {
+		return fronts
 	}
 	return p.injector.Addrs(caller, callee)
 }

@@ -40,7 +40,7 @@ func TestHopsStandOnlyWhereTheyAreNeeded(t *testing.T) {
 
 // What a hop enforces, no service does; and each call is counted by one of them.
 func TestPoliciesInTheProxy(t *testing.T) {
-	p := &plan.Plan{Enforce: plan.Proxy, Policies: policies(t, "front->bank", "back->bank", "front")}
+	p := &plan.Plan{Enforce: plan.Proxy, Observed: []chaos.Edge{{Caller: "front", Callee: "shelf"}}, Policies: policies(t, "front->bank", "back->bank", "front")}
 	env, err := environment(p, "front", "front", "", "")
 	if err != nil {
 		t.Fatal(err)
@@ -49,7 +49,7 @@ func TestPoliciesInTheProxy(t *testing.T) {
 	if err != nil || len(left) != 1 || len(left["front"]) != 1 {
 		t.Errorf("the service gets %v, %v", left, err)
 	}
-	if got := env["EDGES_MEASURED_ELSEWHERE"]; got != "back->bank,front->bank" {
+	if got := env["EDGES_MEASURED_ELSEWHERE"]; got != "back->bank,front->bank,front->shelf" {
 		t.Errorf("it leaves %q to others", got)
 	}
 	if len(p.Policies) != 3 {

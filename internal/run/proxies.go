@@ -26,8 +26,8 @@ type proxies struct {
 	process  *proxy.Process
 	injector *network.Injector
 	requests *request.Injector
-	hops     int                   // how many there are
-	guards   map[chaos.Edge]string // addresses of the hops that stand in front of an edge's proxies
+	hops     int                     // how many there are
+	fronts   map[chaos.Edge][]string // addresses of the hops that stand in front of an edge's proxies
 	stopping chan struct{}
 	leased   chan struct{} // closed when the lease is no longer renewed
 	endLease context.CancelFunc

@@ -27,6 +27,7 @@ type Scenario struct {
 	Faults   strictyaml.Map[Fault]         `yaml:"faults" about:"the faults by name: what goes wrong, and when"`
 	Policies strictyaml.Map[Chain]         `yaml:"policies" about:"resilience policies of every variant: by edge (caller->callee) or by service, meaning its door; outermost first"`
 	Enforce  string                        `yaml:"enforce" allowed:"library,proxy" about:"who enforces the policies of edges: library, which is in the services, when left out; proxy, a layer-7 proxy in front of the callee, for services in any language"`
+	Observe  string                        `yaml:"observe" allowed:"services,proxy" about:"who measures the edges, in place of what the system file says"`
 	Services strictyaml.Map[Change]        `yaml:"services" about:"what is different from the system file, in every variant"`
 	Variants strictyaml.Map[Variant]       `yaml:"variants" about:"the variants by name, each run once; one named default when left out"`
 	Expect   []Expectation                 `yaml:"expect" about:"what should hold in every variant"`

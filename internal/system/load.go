@@ -63,6 +63,7 @@ type document struct {
 	Name     string                     `yaml:"name,required" about:"a name: small letters, digits and hyphens"`
 	About    string                     `yaml:"about" about:"what the system is, in a sentence"`
 	Entry    string                     `yaml:"entry,required" about:"the service that load calls when it names none"`
+	Observe  string                     `yaml:"observe" allowed:"services,proxy" about:"who measures the edges: services, which export these metrics themselves, when left out; proxy, a layer-7 proxy on each edge that speaks http or grpc, for services that do not"`
 	Defaults defaults                   `yaml:"defaults" about:"what holds for every service that does not say otherwise"`
 	Services strictyaml.Map[service]    `yaml:"services,required" about:"the services by name"`
 	Journeys strictyaml.Map[[]stepFile] `yaml:"journeys" about:"what a user does, step by step, for loads to use by name"`
@@ -156,7 +157,7 @@ func (l *loader) system() *System {
 	if doc.Name != "" && !ValidName(doc.Name) {
 		l.src.Fail("name", fmt.Sprintf("%q is not a name", doc.Name), NameRule)
 	}
-	sys := &System{Name: doc.Name, About: strings.TrimSpace(doc.About), Entry: doc.Entry}
+	sys := &System{Name: doc.Name, About: strings.TrimSpace(doc.About), Entry: doc.Entry, Observe: doc.Observe}
 	if len(doc.Services) == 0 && l.src.Has("services") && !l.src.Failed("services") {
 		l.src.Fail("services", "there is no service", "")
 	}

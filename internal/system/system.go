@@ -17,7 +17,8 @@ import (
 type System struct {
 	Name     string                    `json:"name"`
 	About    string                    `json:"about,omitempty"`
-	Entry    string                    `json:"entry"` // the service that load calls by default
+	Entry    string                    `json:"entry"`             // the service that load calls by default
+	Observe  string                    `json:"observe,omitempty"` // who measures the edges: services, also when empty, or proxy
 	Services []*Service                `json:"services"`
 	Journeys map[string][]loadgen.Step `json:"journeys,omitempty"`
 	Probes   Probes                    `json:"probes"`

@@ -19,8 +19,7 @@ import (
 func (h *Hop) serveGRPC(w http.ResponseWriter, r *http.Request) {
 	var v verdict
 	if len(*h.rules.list.Load()) > 0 {
-		in := &request{edge: h.spec.Edge, replica: h.spec.Replica, path: strings.TrimPrefix(r.URL.Path, "/"), header: r.Header}
-		v = h.judge(r.Context(), in)
+		v = h.judge(r.Context(), h.asked(r))
 		defer v.end()
 	}
 	if v.refused != nil {
@@ -38,7 +37,7 @@ func (h *Hop) serveGRPC(w http.ResponseWriter, r *http.Request) {
 		status(w, codeOf(v.lost), v.lost.message())
 		return
 	}
-	pass(w, r, answer)
+	h.pass(w, r, answer)
 }
 
 // outgoing is the request as it goes to the callee. Its body is read while it comes.
@@ -59,7 +58,7 @@ func noAnswer(w http.ResponseWriter, r *http.Request, err error) {
 }
 
 // pass passes an answer on, message by message as they come.
-func pass(w http.ResponseWriter, r *http.Request, answer *http.Response) {
+func (h *Hop) pass(w http.ResponseWriter, r *http.Request, answer *http.Response) {
 	header := w.Header()
 	for name, values := range answer.Header {
 		header[name] = values
@@ -71,7 +70,7 @@ func pass(w http.ResponseWriter, r *http.Request, answer *http.Response) {
 	w.WriteHeader(answer.StatusCode)
 	flusher := http.NewResponseController(w)
 	_ = flusher.Flush() // it fails when the caller has gone, which copying notices
-	err := copyFlushing(w, flusher, answer.Body)
+	err := h.copyFlushing(w, flusher, answer.Body)
 	for name, values := range answer.Trailer {
 		header[http.TrailerPrefix+name] = values
 	}
@@ -85,8 +84,9 @@ func pass(w http.ResponseWriter, r *http.Request, answer *http.Response) {
 	}
 }
 
-func copyFlushing(w io.Writer, flusher *http.ResponseController, from io.Reader) error {
-	buffer := make([]byte, 32<<10)
+func (h *Hop) copyFlushing(w io.Writer, flusher *http.ResponseController, from io.Reader) error {
+	buffer := h.buffers.Get()
+	defer h.buffers.Put(buffer)
 	for {
 		n, err := from.Read(buffer)
 		if n > 0 {

@@ -56,9 +56,10 @@ func (b *balanced) RoundTrip(r *http.Request) (*http.Response, error) {
 // guardHTTP puts the edge's policies around each request.
 func (h *Hop) guardHTTP() http.Handler {
 	forward := &httputil.ReverseProxy{
-		Rewrite:   h.rewrite,
-		Transport: h.guard.edge.RoundTripper(&balanced{edge: h.guard.edge, addrs: h.spec.Upstreams, base: once{h.transport}}),
-		ErrorLog:  slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug),
+		Rewrite:    h.rewrite,
+		Transport:  h.guard.edge.RoundTripper(&balanced{edge: h.guard.edge, addrs: h.spec.Upstreams, base: once{h.transport}}),
+		BufferPool: &h.buffers,
+		ErrorLog:   slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug),
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
 			if r.Context().Err() != nil {
 				panic(http.ErrAbortHandler) // the caller has gone
@@ -88,7 +89,7 @@ func (h *Hop) guardGRPC() http.Handler {
 		var rejection *resilience.Rejection
 		switch {
 		case err == nil:
-			pass(w, r, answer)
+			h.pass(w, r, answer)
 		case r.Context().Err() != nil:
 			panic(http.ErrAbortHandler) // the caller has gone
 		case errors.As(err, &rejection):

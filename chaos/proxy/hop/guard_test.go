@@ -211,8 +211,8 @@ func TestWhatPoliciesDoIsTold(t *testing.T) {
 	if grpcstatus.Code(err) != codes.Unavailable {
 		t.Errorf("got %v", err)
 	}
-	if want := strings.TrimSuffix(strings.Repeat("test.Echo/Say in "+parent+" ", 3), " "); strings.Join(spans.started, " ") != want {
-		t.Errorf("the spans are %s", spans.started)
+	if want := strings.TrimSuffix(strings.Repeat("test.Echo/Say in "+parent+" ", 3), " "); strings.Join(spans.names(), " ") != want {
+		t.Errorf("the spans are %s", spans.names())
 	}
 	families, err := telemetry.Registry.Gather()
 	if err != nil {
@@ -245,12 +245,15 @@ func TestWhatAProxyCannotEnforce(t *testing.T) {
 	}
 }
 
-// BenchmarkGuard is what a hop with idle policies costs.
+// BenchmarkGuard is what a hop with idle policies costs; BenchmarkHop has what to compare it with.
 func BenchmarkGuard(b *testing.B) {
-	conn := dial(b, startGuard(b, GRPC, `[{"timeout":"10s"},{"retry":{"attempts":3}},{"circuit_breaker":{}}]`, Shared{}, (&echo{}).serve(b)).Addr())
-	for b.Loop() {
-		if _, err := say(b.Context(), conn, "Say", "x"); err != nil {
-			b.Fatal(err)
-		}
-	}
+	const idle = `[{"timeout":"10s"},{"retry":{"attempts":3}},{"circuit_breaker":{}}]`
+	b.Run("grpc", func(b *testing.B) {
+		benchmarkGRPC(b, startGuard(b, GRPC, idle, Shared{}, (&echo{}).serve(b)).Addr())
+	})
+	b.Run("http", func(b *testing.B) {
+		callee := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, "x") }))
+		defer callee.Close()
+		benchmarkHTTP(b, startGuard(b, HTTP, idle, Shared{}, callee.Listener.Addr().String()).Addr())
+	})
 }

@@ -1,7 +1,8 @@
 // Package hop owns the layer-7 hop: a reverse proxy for HTTP/1.1 and gRPC
 // (HTTP/2 without TLS) that stands on an edge where a run needs to tell
 // requests apart. Behind an edge's proxies it brings about the faults of the
-// family request; in front of them it enforces resilience policies in place of the caller.
+// family request; in front of them it enforces resilience policies in place of the caller,
+// or measures the edge in place of a caller that does not.
 //
 // Without policies it adds nothing by itself: streams pass as they come, cancelling passes
 // through, nothing is sent twice, and where the callee gives no answer the caller sees
@@ -51,6 +52,8 @@ type Spec struct {
 	Upstreams []string         `json:"upstreams,omitempty"`
 	Policies  resilience.Chain `json:"policies,omitempty"`
 	Seed      uint64           `json:"seed,omitempty"` // of the policies' randomness
+	// Observe makes the hop measure the edge in place of the caller. It brings no faults about then: it stands before the wire.
+	Observe bool `json:"observe,omitempty"`
 }
 
 // Shared is what the hops of a process have in common. Zero values are usable.
@@ -66,13 +69,15 @@ type Shared struct {
 type Hop struct {
 	spec      Spec
 	rules     *Rules
-	guard     *guard // nil without policies to enforce
+	guard     *guard           // nil without policies to enforce
+	watch     *resilience.Edge // nil when nothing is to be measured
 	tracer    trace.Tracer
 	reads     propagation.TextMapPropagator
 	hits      *prometheus.CounterVec
 	addr      string
 	server    *http.Server
 	transport *http.Transport
+	buffers   bufferPool
 	serving   sync.WaitGroup
 
 	mu       sync.Mutex
@@ -94,6 +99,13 @@ func Start(spec Spec, shared Shared) (*Hop, error) {
 	}
 	h.tracer = shared.TracerProvider.Tracer("github.com/faultline-lab/faultline/chaos/proxy/hop")
 	var err error
+	if spec.Observe {
+		h.rules = NewRules()
+		h.watch, err = resilience.NewEdge(resilience.EdgeConfig{Caller: spec.Edge.Caller, Callee: spec.Edge.Callee, Registerer: shared.Registerer})
+		if err != nil {
+			return nil, fmt.Errorf("putting a hop on %s: %w", spec.Edge, err)
+		}
+	}
 	if len(spec.Upstreams) > 0 {
 		if h.guard, err = newGuard(spec, shared); err != nil {
 			return nil, fmt.Errorf("putting a hop on %s: %w", spec.Edge, err)
@@ -158,6 +170,13 @@ func (h *Hop) enter() bool {
 }
 
 func (h *Hop) handler() http.Handler {
+	if h.watch != nil {
+		return h.observed(h.forwarding())
+	}
+	return h.forwarding()
+}
+
+func (h *Hop) forwarding() http.Handler {
 	switch {
 	case h.guard != nil && h.spec.Protocol == GRPC:
 		return h.guardGRPC()
@@ -222,6 +241,21 @@ func hitCounter(registerer prometheus.Registerer) (*prometheus.CounterVec, error
 	return counter, nil
 }
 
+// bufferPool keeps what bodies are copied through: a new one for each request would
+// be most of what a hop allocates. It is an httputil.BufferPool.
+type bufferPool struct{ kept sync.Pool }
+
+// Get returns a buffer of 32 KB.
+func (p *bufferPool) Get() []byte {
+	if kept, ok := p.kept.Get().(*[32 << 10]byte); ok {
+		return kept[:]
+	}
+	return new([32 << 10]byte)[:]
+}
+
+// Put takes back what Get returned.
+func (p *bufferPool) Put(buffer []byte) { p.kept.Put((*[32 << 10]byte)(buffer)) }
+
 // verdict is what the faults in force want of one request. It may pass when there is none.
 type verdict struct {
 	refused, lost *rule
@@ -285,8 +319,7 @@ func (h *Hop) httpHandler() http.Handler {
 			forward.ServeHTTP(w, r)
 			return
 		}
-		in := &request{edge: h.spec.Edge, replica: h.spec.Replica, method: r.Method, path: r.URL.Path, header: r.Header}
-		v := h.judge(r.Context(), in)
+		v := h.judge(r.Context(), h.asked(r))
 		defer v.end()
 		switch {
 		case v.refused != nil:

@@ -27,6 +27,7 @@ func (h *Hop) reverseProxy() *httputil.ReverseProxy {
 		Rewrite:       h.rewrite,
 		Transport:     once{h.transport},
 		FlushInterval: -1, // a stream stays a stream
+		BufferPool:    &h.buffers,
 		ErrorLog:      slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug),
 		ModifyResponse: func(answer *http.Response) error {
 			if answer.Request.Context().Value(lostKey{}) == nil {
