@@ -393,19 +393,19 @@ func TestDescribe(t *testing.T) {
 	}
 }
 
-// The bundled scenarios compile against the bundled system, and the load
+// The bundled scenarios compile against the systems that they name, and the load
 // generator takes what comes out.
 func TestBundled(t *testing.T) {
 	files, err := filepath.Glob("../../scenarios/*.yaml")
 	if err != nil || len(files) == 0 {
 		t.Fatal("no bundled scenarios", err)
 	}
-	sys, err := system.LoadFile("../../services/shop.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
 	for _, file := range files {
 		sc, err := scenario.Load(file, readFile(t, file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		sys, err := system.LoadFile("../../services/" + sc.System + ".yaml")
 		if err != nil {
 			t.Fatal(err)
 		}
