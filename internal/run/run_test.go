@@ -32,6 +32,11 @@ import (
 // breaks names the process of the lab that ends at once, with a word to its stderr.
 const breaks = "RUN_TEST_BREAKS"
 
+// scrapeRace is a goroutine that Prometheus' scrape manager leaves behind when it is stopped in
+// the moment in which it takes up new targets, as a run does that fails right after its start. It is idle and
+// ends with the process.
+var scrapeRace = goleak.IgnoreAnyFunction("github.com/prometheus/prometheus/scrape.(*scrapeLoop).run")
+
 // The test binary plays the lab's own processes, by its argument, and the services.
 func TestMain(m *testing.M) {
 	role := ""
@@ -45,7 +50,7 @@ func TestMain(m *testing.M) {
 	var err error
 	switch role {
 	case "":
-		goleak.VerifyTestMain(m)
+		goleak.VerifyTestMain(m, scrapeRace)
 	case "proxy":
 		err = proxy.Main(context.Background(), os.Stdin, os.Stdout, proxy.Config{})
 	case "load":
@@ -333,7 +338,7 @@ func TestRunThatCannotStart(t *testing.T) {
 			if run.Meta.Outcome != record.Broken || !strings.HasPrefix(run.Meta.Reason, test.want) {
 				t.Errorf("the record says %s: %s", run.Meta.Outcome, run.Meta.Reason)
 			}
-			goleak.VerifyNone(t)
+			goleak.VerifyNone(t, scrapeRace)
 		})
 	}
 }
