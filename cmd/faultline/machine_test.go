@@ -70,11 +70,15 @@ func signalAll(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 || signals[args[0]] == 0 {
 		ts.Fatalf("usage: signal-all INT|TERM|KILL regexp")
 	}
-	pattern := regexp.MustCompile(args[1])
+	pattern, sent := regexp.MustCompile(args[1]), 0
 	for _, p := range processesOf(ts) {
 		if pattern.MatchString(p.command) {
 			ts.Check(syscall.Kill(p.pid, signals[args[0]]))
+			sent++
 		}
+	}
+	if sent == 0 {
+		ts.Fatalf("no process matches %s", args[1])
 	}
 }
 

@@ -196,9 +196,14 @@ func TestRun(t *testing.T) {
 	p := shortPlan()
 	p.Phases = append(p.Phases, plan.Phase{Name: "after", Start: 250 * time.Millisecond, End: 1200 * time.Millisecond})
 	seen := &observer{}
-	run, err := carryOut(t, t.Context(), Config{Plan: p, Scenario: []byte("name: short\n"), Version: "v1", Watch: seen})
+	sys := oneService()
+	sys.Services[0].Metrics = system.Endpoint{Port: "admin", Path: "/audit"} // no metrics, so scraping fails
+	run, err := carryOut(t, t.Context(), Config{Plan: p, System: sys, Scenario: []byte("name: short\n"), Version: "v1", Watch: seen})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if run.Meta.Loss.ScrapesFailed == 0 {
+		t.Error("the record does not say what the backend lost")
 	}
 	m := run.Meta
 	if m.Outcome != record.Completed || m.Reason != "" || m.Scenario != "short" || m.Variant != "default" || m.System != "one" || m.Seed != 1 || m.Version != "v1" {
