@@ -275,6 +275,9 @@ func TestRunIsInterrupted(t *testing.T) {
 	if !slices.Contains(seen.events, "fault slow recovered") {
 		t.Errorf("the fault was not taken back: %q", seen.events)
 	}
+	if len(run.Results) > 60*40/2 {
+		t.Errorf("%d results: the load went on", len(run.Results))
+	}
 	if slices.ContainsFunc(seen.events, func(e string) bool { return strings.HasPrefix(e, "audit") }) {
 		t.Errorf("somebody waited for an audit: %q", seen.events)
 	}
