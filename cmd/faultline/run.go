@@ -42,8 +42,8 @@ A second Ctrl-C ends everything at once.`,
 			}
 			ctx, out, done := whileRead(cmd.Context(), cmd.OutOrStdout())
 			defer done()
-			defer sayWhenStopping(ctx, cmd.ErrOrStderr())()
-			r.plans, r.out, r.errOut, r.lines = worked, out, cmd.ErrOrStderr(), plain || !isTerminal(out)
+			r.plans, r.out, r.errOut, r.lines = worked, out, &aside{out: cmd.ErrOrStderr()}, plain || !isTerminal(out)
+			defer sayWhenStopping(ctx, r.errOut)()
 			if noPage {
 				return r.all(ctx)
 			}
@@ -66,12 +66,13 @@ func rootFlag(cmd *cobra.Command, root *string) {
 // runs carries out the plans of a scenario, one after the other.
 type runs struct {
 	*plans
-	root        string // folder of the records
-	self        string // this program
-	lines       bool   // progress in plain lines
-	out, errOut io.Writer
-	judged      []*report.Judged
-	page        *console.Server // nil without one
+	root   string // folder of the records
+	self   string // this program
+	lines  bool   // progress in plain lines
+	out    io.Writer
+	errOut *aside
+	judged []*report.Judged
+	page   *console.Server // nil without one
 }
 
 // allWithPage runs each plan with the page beside it.
@@ -131,8 +132,13 @@ func (r *runs) one(ctx context.Context, p *plan.Plan) error {
 	if r.page != nil {
 		cfg.Console = r.page
 	}
+	back := func() {}
+	if !r.lines && isTerminal(r.errOut.out) {
+		back = r.errOut.through(live)
+	}
 	dir, err := run.Run(ctx, cfg)
 	live.Clear()
+	back()
 	if dir == "" {
 		return broken(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 )
 
@@ -89,4 +90,31 @@ func sayWhenStopping(ctx context.Context, errOut io.Writer) func() bool {
 	return context.AfterFunc(ctx, func() {
 		fmt.Fprintln(errOut, "\nfaultline: stopping; everything is taken down (once more: at once)")
 	})
+}
+
+// aside is where errors and warnings go: standard error, or, while progress is
+// drawn on the same terminal, whoever draws it.
+type aside struct {
+	mu  sync.Mutex
+	out io.Writer
+}
+
+// Write writes to where the lines go now.
+func (a *aside) Write(b []byte) (int, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.out.Write(b)
+}
+
+// through sends what is written to another writer until the function is called.
+func (a *aside) through(out io.Writer) (back func()) {
+	set := func(out io.Writer) io.Writer {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		before := a.out
+		a.out = out
+		return before
+	}
+	before := set(out)
+	return func() { set(before) }
 }
