@@ -3,7 +3,11 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"io"
+	"os"
 	"slices"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -18,6 +22,47 @@ import (
 	"github.com/faultline-lab/faultline/observability/names"
 	"github.com/faultline-lab/faultline/services"
 )
+
+// The test binary plays faultline: it makes a record in the folder it is given, and exits as EXIT says.
+func TestMain(m *testing.M) {
+	if len(os.Args) < 4 || os.Args[1] != "run" {
+		os.Exit(m.Run())
+	}
+	code, err := strconv.Atoi(os.Getenv("EXIT"))
+	if err == nil {
+		_, err = record.Create(os.Args[3], record.Meta{Scenario: os.Args[4], Started: time.Now()}, &plan.Plan{}, &system.System{}, nil)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(70)
+	}
+	fmt.Println("running", os.Args[4:])
+	os.Exit(code)
+}
+
+// Whatever the verdict, there are figures; without a run there are none.
+func TestRun(t *testing.T) {
+	for code, runs := range map[int]bool{0: true, 1: true, 3: true, 64: false, 70: false} {
+		t.Setenv("EXIT", strconv.Itoa(code))
+		var progress bytes.Buffer
+		l := lab{program: os.Args[0], root: t.TempDir(), progress: &progress}
+		before := time.Now()
+		m, err := l.run(t.Context(), "x", "--variant", "y")
+		if (err == nil) != runs {
+			t.Errorf("exit code %d: %v", code, err)
+		}
+		if progress.String() != "running [x --variant y]\n" {
+			t.Errorf("exit code %d: printed %q", code, progress.String())
+		}
+		if runs && (!strings.HasPrefix(m.dir, l.root) || !strings.HasSuffix(m.dir, "-x") || m.command.Before(before) || m.verdict.Before(m.command)) {
+			t.Errorf("exit code %d: %+v", code, m)
+		}
+	}
+	l := lab{program: "/no/such/program", root: t.TempDir(), progress: io.Discard}
+	if err := measureAll(t.Context(), l, io.Discard); err == nil || !strings.HasPrefix(err.Error(), "running cascade-failure: ") {
+		t.Errorf("without a program: %v", err)
+	}
+}
 
 func TestLagScenario(t *testing.T) {
 	sc, err := scenario.Load("lag.yaml", lagScenario)
