@@ -40,14 +40,15 @@ type Control struct {
 	worker rateSetter
 	acting sync.WaitGroup
 
-	mu     sync.Mutex
-	closed bool
-	ended  time.Duration      // when the run came to its end; 0 before
-	hand   bool               // whether anything was done by hand
-	done   *plan.Plan         // the plan as it is being carried out
-	byHand map[string]string  // who did it, by the fault's id
-	before map[string]float64 // the rate before a spike, by the fault's id
-	count  map[string]int     // of faults by hand, by kind
+	mu        sync.Mutex
+	closed    bool
+	ended     time.Duration      // when the run came to its end; 0 before
+	hand      bool               // whether anything was done by hand
+	done      *plan.Plan         // the plan as it is being carried out
+	byHand    map[string]string  // who did it, by the fault's id
+	before    map[string]float64 // the rate before a spike, by the fault's id
+	recovered map[string]bool    // taken back by hand, by the fault's id
+	count     map[string]int     // of faults by hand, by kind
 }
 
 // rateSetter is a load worker, as far as rates are concerned.
@@ -88,7 +89,7 @@ func (r *runner) attach(ctx context.Context, worker rateSetter, start time.Time)
 	ctx, cancel := context.WithCancel(ctx)
 	c := &Control{
 		r: r, ctx: ctx, start: start, worker: worker, done: r.cfg.Plan.Clone(),
-		byHand: map[string]string{}, before: map[string]float64{}, count: map[string]int{},
+		byHand: map[string]string{}, before: map[string]float64{}, recovered: map[string]bool{}, count: map[string]int{},
 	}
 	r.control.Store(c)
 	r.cfg.Console.Attach(c)
@@ -150,7 +151,7 @@ func (c *Control) Active() []plan.Window {
 	defer c.mu.Unlock()
 	var out []plan.Window
 	for _, w := range c.done.Faults {
-		if standing[w.ID] || w.Load != "" && now >= w.Start && now < w.End {
+		if standing[w.ID] || w.Load != "" && now >= w.Start && now < w.End && !c.recovered[w.ID] {
 			out = append(out, w)
 		}
 	}
@@ -291,15 +292,15 @@ func (c *Control) Recover(who, id string) error {
 	defer c.acting.Done()
 	now := c.now()
 	c.mu.Lock()
-	i := slices.IndexFunc(c.done.Faults, func(w plan.Window) bool { return w.ID == id && now >= w.Start && now < w.End })
+	i := slices.IndexFunc(c.done.Faults, func(w plan.Window) bool { return w.ID == id && now >= w.Start && now < w.End && !c.recovered[id] })
 	was, isSpike := c.before[id]
 	if i < 0 || c.done.Faults[i].Load != "" && !isSpike {
 		c.mu.Unlock()
 		return fmt.Errorf("fault %s does not act now, or is part of the planned load", id)
 	}
 	w := c.done.Faults[i]
-	c.byHand[id] = who
-	c.done.Faults[i].End = now
+	c.byHand[id], c.recovered[id] = who, true
+	c.done.Faults[i].End = max(now, w.Start+time.Millisecond) // a window of no length would be none, but it was there
 	c.mu.Unlock()
 	if !isSpike {
 		return c.r.rig.controller.Recover(c.ctx, id)
