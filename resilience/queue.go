@@ -12,6 +12,8 @@ import (
 // Waiting is one request in a door's queue.
 type Waiting struct {
 	Since time.Time
+	// Admitted is when it was given its worker; the door sets it before Admit gets nil.
+	Admitted time.Time
 	// Admit gets one value: nil when the request has a worker, or the error to refuse it with. It has room for it.
 	Admit chan error
 

@@ -120,13 +120,13 @@ func (d *Door) inside(ctx context.Context) (context.Context, context.CancelFunc)
 
 // visit waits, works and settles up.
 func (d *Door) visit(ctx context.Context, v *visit, work func(context.Context) error) error {
-	began := time.Now()
-	err := d.acquire(ctx)
+	came := time.Now()
+	began, err := d.acquire(ctx, came)
 	if err == nil && ctx.Err() != nil { // it came too late, or expired just as it got its worker
 		d.release()
 		err = ctx.Err()
 	}
-	v.waited = time.Since(began)
+	v.waited = time.Since(came)
 	if err != nil {
 		if errors.Is(err, ctx.Err()) && d.policies.KeepsDeadline() {
 			v.outcome = expired
@@ -134,8 +134,8 @@ func (d *Door) visit(ctx context.Context, v *visit, work func(context.Context) e
 		}
 		return err
 	}
+	v.waited = began.Sub(came)
 	resilience.Observe(v.caller, d.metrics.wait, v.waited.Seconds())
-	began = time.Now()
 	defer func() {
 		d.release()
 		v.held = time.Since(began)
@@ -146,27 +146,28 @@ func (d *Door) visit(ctx context.Context, v *visit, work func(context.Context) e
 			d.metrics.wasted.Add(v.held.Seconds())
 		}
 	}()
-	if err := d.pause(ctx, d.capacity.ServiceTime.draw(d.rand)); err != nil {
+	if err := d.pause(ctx, began, d.capacity.ServiceTime.draw(d.rand)); err != nil {
 		return err
 	}
 	return work(ctx)
 }
 
-// acquire waits for a worker. Its error is ErrShed, that of the request's priority, that of the queue's discipline, or that of ctx.
-func (d *Door) acquire(ctx context.Context) error {
+// acquire waits for a worker, and tells since when the request has it. Its error is ErrShed, that of the request's priority, that of the
+// queue's discipline, or that of ctx.
+func (d *Door) acquire(ctx context.Context, came time.Time) (since time.Time, err error) {
 	d.mu.Lock()
 	now := resilience.Occupancy{Busy: d.busy, Workers: d.capacity.Workers, Waiting: d.depth, Queue: d.capacity.Queue}
 	if err := d.policies.Shed(ctx, now); err != nil {
 		d.mu.Unlock()
-		return err
+		return came, err
 	}
 	if d.capacity.Workers == 0 || d.busy < d.capacity.Workers {
 		d.busy++
 		d.metrics.busy.Set(float64(d.busy))
 		d.mu.Unlock()
-		return nil
+		return came, nil
 	}
-	w := &resilience.Waiting{Since: time.Now(), Admit: make(chan error, 1)}
+	w := &resilience.Waiting{Since: came, Admit: make(chan error, 1)}
 	evicted := d.waiting.Push(w)
 	if evicted != nil {
 		evicted.Admit <- ErrShed
@@ -174,16 +175,15 @@ func (d *Door) acquire(ctx context.Context) error {
 		d.setDepth(d.depth + 1)
 	}
 	d.mu.Unlock()
-	var err error
 	select {
 	case err = <-w.Admit:
 	case <-ctx.Done():
 		if d.leave(w) {
-			return ctx.Err()
+			return came, ctx.Err()
 		}
 		err = <-w.Admit
 	}
-	return err
+	return w.Admitted, err
 }
 
 // leave takes a request out of the queue. It tells false when the request has its answer already.
@@ -203,11 +203,13 @@ func (d *Door) release() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for {
-		w, refuse := d.waiting.Pop(time.Now())
+		now := time.Now()
+		w, refuse := d.waiting.Pop(now)
 		if w == nil {
 			break
 		}
 		d.setDepth(d.depth - 1)
+		w.Admitted = now
 		w.Admit <- refuse
 		if refuse == nil {
 			return
@@ -230,10 +232,13 @@ const mostOwed = 5 * time.Millisecond
 // millisecond and more on a busy machine, which would be overload that the
 // model does not know: what one pause took too long the following ones
 // are shortened by, so that on average the capacity is the one that is written.
-func (d *Door) pause(ctx context.Context, drawn time.Duration) error {
+// The time since the worker was handed over counts in the same way: a request that waited
+// takes a while to wake up, and nobody else has its worker meanwhile.
+func (d *Door) pause(ctx context.Context, since time.Time, drawn time.Duration) error {
 	if drawn <= 0 {
 		return nil
 	}
+	d.owed.Add(int64(min(time.Since(since), mostOwed)))
 	owed := time.Duration(d.owed.Swap(0))
 	paid := min(owed, drawn)
 	d.owed.Add(int64(owed - paid))

@@ -302,14 +302,19 @@ func TestPauseRepaysWhatItOverslept(t *testing.T) {
 		for i, want := range []time.Duration{0, 9 * time.Millisecond, 10 * time.Millisecond} {
 			drawn := []time.Duration{2 * time.Millisecond, 10 * time.Millisecond, 10 * time.Millisecond}[i]
 			began := time.Now()
-			if err := d.pause(t.Context(), drawn); err != nil || time.Since(began) != want {
+			if err := d.pause(t.Context(), began, drawn); err != nil || time.Since(began) != want {
 				t.Errorf("pause %d took %s, want %s (%v)", i, time.Since(began), want, err)
 			}
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if err := d.pause(ctx, time.Minute); !errors.Is(err, context.DeadlineExceeded) || d.owed.Load() != 0 {
+		if err := d.pause(ctx, time.Now(), time.Minute); !errors.Is(err, context.DeadlineExceeded) || d.owed.Load() != 0 {
 			t.Errorf("a pause cut off: %v, %d owed", err, d.owed.Load())
+		}
+		handedOver := time.Now() // the request wakes up 4 ms later
+		time.Sleep(4 * time.Millisecond)
+		if err := d.pause(t.Context(), handedOver, 10*time.Millisecond); err != nil || time.Since(handedOver) != 10*time.Millisecond {
+			t.Errorf("with 4 ms of waking up the worker was held for %s (%v)", time.Since(handedOver), err)
 		}
 	})
 }
