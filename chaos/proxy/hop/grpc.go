@@ -1,6 +1,7 @@
 package hop
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -8,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"golang.org/x/net/http2"
 	"google.golang.org/grpc/codes"
 
 	"github.com/faultline-lab/faultline/chaos"
@@ -54,7 +56,21 @@ func noAnswer(w http.ResponseWriter, r *http.Request, err error) {
 	if r.Context().Err() != nil {
 		panic(http.ErrAbortHandler) // the caller has gone
 	}
-	status(w, codes.Unavailable, "the callee gave no answer: "+err.Error())
+	status(w, codeOfLoss(r, err), "the callee gave no answer: "+err.Error())
+}
+
+// codeOfLoss is the status of a call that ended without one. A callee cancels a stream when the deadline that the
+// caller sent is over, which may be an instant before the caller finds out: it is no callee that is gone.
+func codeOfLoss(r *http.Request, err error) codes.Code {
+	var reset http2.StreamError
+	switch {
+	case !errors.As(err, &reset) || reset.Code != http2.ErrCodeCancel:
+		return codes.Unavailable
+	case r.Header.Get("Grpc-Timeout") != "":
+		return codes.DeadlineExceeded
+	default:
+		return codes.Canceled
+	}
 }
 
 // pass passes an answer on, message by message as they come.

@@ -9,7 +9,6 @@ import (
 	"net/http/httputil"
 
 	"go.opentelemetry.io/otel/propagation"
-	"google.golang.org/grpc/codes"
 
 	"github.com/faultline-lab/faultline/resilience"
 )
@@ -90,12 +89,10 @@ func (h *Hop) guardGRPC() http.Handler {
 		switch {
 		case err == nil:
 			h.pass(w, r, answer)
-		case r.Context().Err() != nil:
-			panic(http.ErrAbortHandler) // the caller has gone
-		case errors.As(err, &rejection):
+		case r.Context().Err() == nil && errors.As(err, &rejection):
 			status(w, rejection.Code, rejection.Error())
 		default:
-			status(w, codes.Unavailable, "the callee gave no answer: "+err.Error())
+			noAnswer(w, r, err)
 		}
 	})
 }

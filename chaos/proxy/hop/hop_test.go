@@ -19,6 +19,7 @@ import (
 
 	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/goleak"
+	"golang.org/x/net/http2"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
@@ -615,4 +616,28 @@ func used(b *testing.B) time.Duration {
 		b.Fatal(err)
 	}
 	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+}
+
+// The caller's deadline runs at the callee too, and may be over there first.
+func TestACalleeThatCancelsOnItsDeadline(t *testing.T) {
+	for name, tt := range map[string]struct {
+		timeout string
+		err     error
+		want    codes.Code
+	}{
+		"its deadline":    {"30m", http2.StreamError{StreamID: 3, Code: http2.ErrCodeCancel}, codes.DeadlineExceeded},
+		"of its own":      {"", http2.StreamError{StreamID: 3, Code: http2.ErrCodeCancel}, codes.Canceled},
+		"another reset":   {"30m", http2.StreamError{StreamID: 3, Code: http2.ErrCodeRefusedStream}, codes.Unavailable},
+		"no stream error": {"30m", io.EOF, codes.Unavailable},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := httptest.NewRequest(http.MethodPost, "/test.Echo/Hang", nil)
+			if tt.timeout != "" {
+				r.Header.Set("Grpc-Timeout", tt.timeout)
+			}
+			if got := codeOfLoss(r, fmt.Errorf("reading: %w", tt.err)); got != tt.want {
+				t.Errorf("got %v, want %v", got, tt.want)
+			}
+		})
+	}
 }
