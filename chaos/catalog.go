@@ -11,6 +11,7 @@ const (
 	FamilyNetwork = "network" // on the wire of an edge, through its proxy
 	FamilyRequest = "request" // on single requests of an edge, through its layer-7 hop
 	FamilyProcess = "process" // on the processes of a service
+	FamilyAdmin   = "admin"   // what a service does to itself when its admin port is asked
 	FamilyLoad    = "load"    // on the load itself; part of the plan, nothing is injected
 )
 
@@ -36,6 +37,7 @@ const (
 	Kill      = "kill"
 	Pause     = "pause"
 	Restart   = "restart"
+	Admin     = "admin"
 	Spike     = "spike"
 )
 
@@ -63,7 +65,7 @@ type Kind struct {
 // Catalog returns every kind of fault, by family, in the order in which they are to be
 // shown. The caller may keep and change what it gets.
 func Catalog() []Kind {
-	return slices.Concat(slowingKinds(), losingKinds(), cuttingKinds(), requestKinds(), processKinds(), loadKinds())
+	return slices.Concat(slowingKinds(), losingKinds(), cuttingKinds(), requestKinds(), processKinds(), adminKinds(), loadKinds())
 }
 
 // Find returns the kind of the given name, and whether there is one.
@@ -233,6 +235,25 @@ func processKinds() []Kind {
 			Cannot:  "The length of the outage is what starting takes; for a given length use kill.",
 			Felt:    "The service's health check failed while it was restarted; the outage is timed.",
 			Undo:    "Nothing is left to undo; the fault is over when the service is healthy.",
+		},
+	}
+}
+
+// adminKinds are what only the service itself can do.
+func adminKinds() []Kind {
+	return []Kind{
+		{
+			Name: Admin, Family: FamilyAdmin, Target: TargetService,
+			About: "Asks a service, on its admin port, for what only it can do: to empty its cache, to slow its store, to step its clock. What there is to ask for is the service's own affair.",
+			Params: serviceParams(
+				parameter.Parameter{Name: "do", Type: parameter.Text, Required: true, About: "method and path, such as POST /cache/flush; each replica is asked once, at the start"},
+				parameter.Parameter{Name: "undo", Type: parameter.Text, About: "method and path that takes it back at the end; nothing is asked then when left out"},
+				parameter.Parameter{Name: "body", Type: parameter.Text, About: "the body that goes with do"},
+			),
+			Example: "slow-disk: {admin: {service: inventory, do: PUT /store?delay=50ms, undo: PUT /store?delay=0s}, during: fault}",
+			Cannot:  "That it happened is the service's word: expect something of the service's metrics beside. A service that is restarted meanwhile forgets what it was asked.",
+			Felt:    "Every replica answered do with a status of 2xx; what it said is in the event.",
+			Undo:    "Every replica answered undo with 2xx. Without undo nothing is left to take back.",
 		},
 	}
 }

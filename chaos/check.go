@@ -91,6 +91,8 @@ func checkTogether(kind string, raw map[string]any, values parameter.Values) []p
 		if (raw["rate"] != nil) == (raw["factor"] != nil) {
 			return []parameter.Problem{{Message: "want exactly one of rate, factor"}}
 		}
+	case Admin:
+		return checkAdmin(values)
 	}
 	return checkRequest(kind, values)
 }

@@ -40,7 +40,7 @@ func TestTheCatalogIsComplete(t *testing.T) {
 			}
 		}
 	}
-	if len(seen) != 16 {
+	if len(seen) != 17 {
 		t.Errorf("there are %d kinds", len(seen))
 	}
 }
@@ -101,6 +101,8 @@ func TestCheckAccepts(t *testing.T) {
 			chaos.Target{Edges: []chaos.Edge{bank}}, parameter.Values{"status": int64(503), "ratio": 0.1, "route": "POST /charges"}},
 		{"lost answers, the first", "lose_answer", `{edge: payments->bank, first: 3}`,
 			chaos.Target{Edges: []chaos.Edge{bank}}, parameter.Values{"ratio": 1.0, "first": int64(3)}},
+		{"something to ask for", "admin", `{service: catalog, do: POST /cache/flush}`,
+			chaos.Target{Services: []string{"catalog"}}, parameter.Values{"do": "POST /cache/flush"}},
 		{"a spike by rate", "spike", `{load: browse, rate: 400/s}`, chaos.Target{Load: "browse"}, parameter.Values{"rate": 400.0}},
 	}
 	for _, test := range tests {
@@ -115,7 +117,7 @@ func TestCheckAccepts(t *testing.T) {
 
 func TestCheckRefuses(t *testing.T) {
 	tests := []struct{ name, kind, yaml, parameter, message, hint string }{
-		{"an unknown kind", "latencyy", `{}`, "", `unknown kind of fault "latencyy"; permitted: latency, bandwidth, slow_close, timeout, reset_peer, slicer, limit_data, down, partition, error, delay, lose_answer, kill, pause, restart, spike`, `did you mean "latency"?`},
+		{"an unknown kind", "latencyy", `{}`, "", `unknown kind of fault "latencyy"; permitted: latency, bandwidth, slow_close, timeout, reset_peer, slicer, limit_data, down, partition, error, delay, lose_answer, kill, pause, restart, admin, spike`, `did you mean "latency"?`},
 		{"no parameters", "down", `{}`, "edge", "required, but missing", ""},
 		{"an edge that is none", "down", `{edge: payments}`, "edge", `"payments" is not an edge; write it as caller->callee`, ""},
 		{"an edge of another type", "down", `{edge: 3}`, "edge", "3 is not a text", ""},
@@ -149,6 +151,8 @@ func TestCheckRefuses(t *testing.T) {
 		{"a group of numbers", "partition", `{groups: [[a], [1]]}`, "groups", "group 2 is not a list of services", ""},
 		{"a service in two groups", "partition", `{groups: [[a], [b, a]]}`, "groups", "a is listed twice", ""},
 		{"no service", "kill", `{}`, "service", "required, but missing", ""},
+		{"no request to ask for", "admin", `{service: catalog, do: flush}`, "do", `"flush" is not a request; write it as POST /path, with POST, PUT, PATCH, DELETE`, ""},
+		{"a question is nothing to undo", "admin", `{service: catalog, do: POST /a, undo: GET /a}`, "undo", `"GET /a" is not a request; write it as POST /path, with POST, PUT, PATCH, DELETE`, ""},
 		{"an empty service", "kill", `{service: ""}`, "service", "the name of a service is empty", ""},
 		{"a service twice", "kill", `{services: [a, a]}`, "services", "a is listed twice", ""},
 		{"an edge for a process", "kill", `{service: a, edge: a->b}`, "edge", "unknown parameter; permitted: service, services, replica", ""},

@@ -19,7 +19,7 @@ func Describe(w io.Writer, kinds []Kind, width int) error {
 		width = 80
 	}
 	p := &page{out: bufio.NewWriter(w), width: width}
-	for _, family := range []string{FamilyNetwork, FamilyRequest, FamilyProcess, FamilyLoad} {
+	for _, family := range []string{FamilyNetwork, FamilyRequest, FamilyProcess, FamilyAdmin, FamilyLoad} {
 		p.family(family, kinds)
 	}
 	return p.out.Flush()
@@ -61,6 +61,8 @@ func familyAbout(family string) string {
 		return "Faults of single requests, through a proxy that understands HTTP and gRPC and stands on the edge only in runs that need it. Every request that is hit gets a span of its own in its own trace. The target of each, and which requests:"
 	case FamilyProcess:
 		return "Faults of the processes of a service. The target of each:"
+	case FamilyAdmin:
+		return "What a service does to itself when it is asked on its admin port. The target:"
 	}
 	return "Faults of the load. They are part of the plan: nothing is injected."
 }

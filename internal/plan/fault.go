@@ -113,6 +113,9 @@ func (c *compiler) aim(path string, target chaos.Target, w *Window) {
 			continue
 		}
 		c.replica(path, service, target.Replica)
+		if w.Kind == chaos.Admin && !c.sys.Service(service).HasAdmin() {
+			c.fail(at, fmt.Sprintf("%s serves no admin port that could be asked", service), "a service does whose health or metrics in the system file have port: admin")
+		}
 	}
 	w.Services = target.Services
 	if target.Groups != nil {

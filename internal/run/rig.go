@@ -13,6 +13,7 @@ import (
 
 	"github.com/faultline-lab/faultline/chaos"
 	"github.com/faultline-lab/faultline/chaos/process"
+	"github.com/faultline-lab/faultline/chaos/admin"
 	"github.com/faultline-lab/faultline/internal/record"
 	"github.com/faultline-lab/faultline/internal/system"
 	"github.com/faultline-lab/faultline/internal/system/local"
@@ -198,6 +199,7 @@ func (g *rig) startController() error {
 			chaos.FamilyRequest: g.proxies.requests,
 			chaos.FamilyProcess: process.New(g.launcher),
 		},
+			chaos.FamilyAdmin:   admin.New(g.adminAddrs),
 		OnEvent: g.r.onFault, Gate: g.gate, Registerer: g.telemetry.Registry,
 	})
 	for _, w := range g.r.cfg.Plan.Faults {
@@ -225,6 +227,17 @@ func (g *rig) adminAddr(service string) string {
 	for _, inst := range g.launcher.Instances() {
 		if inst.Service == service {
 			return inst.AdminAddr
+// adminAddrs lists the admin ports of a service's replicas; replica 0 means all.
+func (g *rig) adminAddrs(service string, replica int) []string {
+	var addrs []string
+	for _, inst := range g.launcher.Instances() {
+		if inst.Service == service && (replica == 0 || replica == inst.Replica) {
+			addrs = append(addrs, inst.AdminAddr)
+		}
+	}
+	return addrs
+}
+
 		}
 	}
 	return ""

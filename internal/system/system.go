@@ -43,6 +43,12 @@ type Service struct {
 	Metrics  Endpoint          `json:"metrics"` // Port "" means that it has none
 }
 
+// HasAdmin tells whether the service is known to serve its admin port: its health or its metrics are there.
+func (s *Service) HasAdmin() bool { return s.Health.Port == AdminPort || s.Metrics.Port == AdminPort }
+
+// AdminPort is what an Endpoint's port is called that is not the main one.
+const AdminPort = "admin"
+
 // Capacity is the model of a service's door: how many requests it works on at
 // once, how many may wait, and how long the work takes at least. Passed to the service as CAPACITY, in JSON.
 type Capacity struct {
