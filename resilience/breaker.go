@@ -2,6 +2,8 @@ package resilience
 
 import (
 	"context"
+	"sync"
+	"time"
 
 	"github.com/failsafe-go/failsafe-go/circuitbreaker"
 	"github.com/prometheus/client_golang/prometheus"
@@ -42,14 +44,13 @@ type breaker struct {
 }
 
 func newBreaker(v parameter.Values, h *host) *breaker {
-	state := h.metrics.state.WithLabelValues(h.on, h.policy)
-	state.Set(stateValue(circuitbreaker.ClosedState))
+	shown := newShownState(h.metrics.state.WithLabelValues(h.on, h.policy), v.Duration("open_for"))
 	transitions := map[circuitbreaker.State]prometheus.Counter{}
 	for _, to := range []circuitbreaker.State{circuitbreaker.ClosedState, circuitbreaker.HalfOpenState, circuitbreaker.OpenState} {
 		transitions[to] = h.metrics.transitions.WithLabelValues(h.on, h.policy, stateName(to))
 	}
 	changed := func(e circuitbreaker.StateChangedEvent) {
-		state.Set(stateValue(e.NewState))
+		shown.set(e.NewState)
 		transitions[e.NewState].Inc()
 		h.log.InfoContext(e.Context(), "circuit breaker "+stateName(e.NewState), "on", h.on, "was", stateName(e.OldState),
 			"failures", e.Metrics().Failures(), "calls", e.Metrics().Executions())
@@ -89,6 +90,41 @@ func (b *breaker) record(class Class) {
 		b.RecordSuccess()
 	case b.IsHalfOpen():
 		b.RecordFailure()
+	}
+}
+
+// shownState is the state as the gauge has it. failsafe-go's breaker is half-open from the first call after open_for on; the gauge
+// says so from the end of open_for on, for on an edge that nobody calls it would be open for ever.
+type shownState struct {
+	gauge   prometheus.Gauge
+	openFor time.Duration
+
+	mu      sync.Mutex
+	changes int
+}
+
+func newShownState(gauge prometheus.Gauge, openFor time.Duration) *shownState {
+	gauge.Set(stateValue(circuitbreaker.ClosedState))
+	return &shownState{gauge: gauge, openFor: openFor}
+}
+
+func (s *shownState) set(state circuitbreaker.State) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.changes++
+	s.gauge.Set(stateValue(state))
+	if state == circuitbreaker.OpenState {
+		opened := s.changes
+		time.AfterFunc(s.openFor, func() { s.ready(opened) })
+	}
+}
+
+// ready shows half-open, unless something changed since it opened.
+func (s *shownState) ready(opened int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.changes == opened {
+		s.gauge.Set(stateValue(circuitbreaker.HalfOpenState))
 	}
 }
 

@@ -221,6 +221,55 @@ func TestRetryBudgetByTime(t *testing.T) {
 	})
 }
 
+// A breaker for retries stops them above its share of failures, lets every first attempt through, and lets retries through again
+// when the callee is well.
+func TestRetryBreaker(t *testing.T) {
+	for _, c := range []struct {
+		name         string
+		every        int // so manieth call fails
+		retried, max float64
+	}{
+		{"below its share", 20, 1, 1},
+		{"above its share", 2, 0, 0.06}, // but for the first ten attempts
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			within(t, func(t *testing.T) {
+				e := newTestEdge(t, spec(t, "retry", params{"attempts": 2, "backoff": "0s", "break_above": "10%", "break_window": "5s"}))
+				for n := range 200 {
+					first := true
+					_ = e.Do(t.Context(), func(context.Context) error {
+						if fails := first && n%c.every == 0; fails {
+							first = false
+							return errDown
+						}
+						return nil
+					})
+					time.Sleep(20 * time.Millisecond)
+				}
+				failed := float64(200 / c.every)
+				retried := e.reg.value(t, names.PolicyRetries) / failed
+				if retried < c.retried || retried > c.max {
+					t.Errorf("%v of the failures were sent again, want %v to %v", retried, c.retried, c.max)
+				}
+				if refused := e.reg.value(t, names.PolicyRejections, names.Policy, "retry", names.Cause, "broken"); refused != failed*(1-retried) {
+					t.Errorf("%v refused of %v failures, of which %v were sent again", refused, failed, retried)
+				}
+				time.Sleep(6 * time.Second) // all is forgotten
+				before := e.reg.value(t, names.PolicyRetries)
+				c := &callee{answer: func(n int) (time.Duration, error) {
+					if n == 1 {
+						return 0, errDown
+					}
+					return 0, nil
+				}}
+				if err := e.Do(t.Context(), c.serve); err != nil || e.reg.value(t, names.PolicyRetries) != before+1 {
+					t.Errorf("after the window: %v", err)
+				}
+			})
+		})
+	}
+}
+
 // A budget of 10 % in flight, and what it allows when every call fails three times over: little more
 // where failures are slow, nearly everything where they are quick. The token bucket keeps to its 10 %.
 func TestRetryBudgetInFlight(t *testing.T) {

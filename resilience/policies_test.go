@@ -353,7 +353,14 @@ func TestBreaker(t *testing.T) {
 		if got := call(); got != "circuit_breaker open" || sent != 0 {
 			t.Fatalf("open: %s, %d sent", got, sent)
 		}
+		if state() != 2 {
+			t.Fatalf("open: state %v", state())
+		}
 		time.Sleep(time.Nanosecond)
+		synctest.Wait()
+		if state() != 1 {
+			t.Fatalf("open_for has passed and nobody called: state %v, not half-open", state())
+		}
 		calls(1) // half-open, fails
 		if sent != 1 || state() != 2 {
 			t.Fatalf("a probe that failed: %d sent, state %v", sent, state())

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/failsafe-go/failsafe-go"
@@ -22,7 +23,7 @@ import (
 func retryKind() Kind {
 	return Kind{
 		Name:   "retry",
-		Causes: []string{"budget"},
+		Causes: []string{"budget", "broken"},
 		Means:  "the tokens left, with budget",
 		Counts: []string{names.PolicyRetries},
 		Sides:  []string{OnEdge},
@@ -31,6 +32,8 @@ func retryKind() Kind {
 			"With a budget it stops where retries would become a load of their own: budget is a token bucket, a bound on the number of retries; budget_in_flight " +
 			"(failsafe-go's, counted as Envoy does) bounds how many are under way at once, which is not the same: when all calls fail at 1000/s, 10 % of it sends 1.13 times the load where " +
 			"a failure takes 200ms, 1.26 times where it takes 20ms after a pause of 25ms, and 2.9 times, which is no bound at all, where it takes 1ms: retries that are over at once are never many at a time. " +
+			"With break_above nothing is sent again while more than that share of the attempts of late failed, and every first attempt still is: a circuit breaker for retries alone " +
+			"(Brooker, Fixing retries with token buckets and circuit breakers, 2022). " +
 			"The call must be safe to repeat.",
 		Main: "attempts",
 		Params: []parameter.Parameter{
@@ -45,8 +48,10 @@ func retryKind() Kind {
 			{Name: "budget_burst", Type: parameter.Integer, Default: int64(10), Min: parameter.Bound(1), About: "how many earned retries are kept for later"},
 			{Name: "budget_in_flight", Type: parameter.Ratio, About: "in place of budget: retries under way may be this share of all that is under way, calls in a pause included"},
 			{Name: "budget_min", Type: parameter.Integer, Default: int64(3), Min: parameter.Bound(0), Max: parameter.Bound(100000), About: "with budget_in_flight: how many retries may be under way in any case"},
+			{Name: "break_above", Type: parameter.Ratio, About: "send nothing again while more than this share of the attempts within break_window failed"},
+			{Name: "break_window", Type: parameter.Duration, Default: "10s", Min: parameter.Bound(0.1), About: "with break_above: over how long attempts are counted, in tenths of it"},
 		},
-		Example: "- {retry: {attempts: 3, backoff: 50ms, max_backoff: 1s, budget: 10%}}",
+		Example: "- {retry: {attempts: 3, backoff: 50ms, max_backoff: 1s, budget: 10%, break_above: 50%}}",
 		check:   checkRetry,
 		edge: func(v parameter.Values, h *host) (layer, error) {
 			return newRetry(v, h).layer, nil
@@ -91,7 +96,9 @@ type retry struct {
 	attempts int
 	budget   *budget               // nil: none
 	inFlight failsafebudget.Budget // nil: none
+	breaks   *retryBreaker         // nil: none
 	spent    prometheus.Counter    // retries that the budget did not allow
+	broken   prometheus.Counter    // retries that the breaker did not allow
 }
 
 func newRetry(v parameter.Values, h *host) *retry {
@@ -108,6 +115,10 @@ func newRetry(v parameter.Values, h *host) *retry {
 	if v.Has("budget_in_flight") {
 		p.inFlight = failsafebudget.NewBuilder().WithMaxRate(v.Float("budget_in_flight")).WithMinConcurrency(uint(v.Int("budget_min"))).Build()
 		p.spent = h.metrics.rejections.WithLabelValues(h.on, h.policy, "budget")
+	}
+	if v.Has("break_above") {
+		p.breaks = &retryBreaker{above: v.Float("break_above"), recent: newRolling(v.Duration("break_window"))}
+		p.broken = h.metrics.rejections.WithLabelValues(h.on, h.policy, "broken")
 	}
 	p.executor = failsafe.With(p.policy(pause, h.metrics.retries.WithLabelValues(h.on)))
 	return p
@@ -137,9 +148,10 @@ func (p *retry) layer(inner next) next {
 		p.budget.deposit()
 		res, err := p.executor.WithContext(ctx).GetWithExecution(func(failsafe.Execution[result]) (result, error) {
 			last, lastErr = inner(ctx, c)
-			if sent++; p.again[last.class] && sent < p.attempts && !p.budget.take() {
-				last.final = true
-				p.spent.Inc()
+			sent++
+			holds := p.breaks.count(last.class)
+			if p.again[last.class] && sent < p.attempts {
+				last.final = p.refuses(holds)
 			}
 			return last, lastErr
 		})
@@ -161,6 +173,47 @@ func (p *retry) layer(inner next) next {
 		}
 		return result{class: classify(ctx, nil, ctx.Err())}, lastErr
 	}
+}
+
+// refuses tells whether a retry is not to be sent, and counts why. The breaker comes first: what it stops costs no token.
+func (p *retry) refuses(holds bool) bool {
+	switch {
+	case !holds:
+		p.broken.Inc()
+	case !p.budget.take():
+		p.spent.Inc()
+	default:
+		return false
+	}
+	return true
+}
+
+// retryBreaker stops retries, and retries alone, while too many attempts fail.
+type retryBreaker struct {
+	above float64
+
+	mu     sync.Mutex
+	recent rolling
+}
+
+// leastAttempts is how many attempts the window must hold before a share of them means anything.
+const leastAttempts = 10
+
+// count counts an attempt, and tells whether retries may be sent. A nil breaker always lets them.
+func (b *retryBreaker) count(class Class) bool {
+	if b == nil {
+		return true
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := time.Now()
+	if at := b.recent.current(now); class == Succeeded {
+		at.calls, at.good = at.calls+1, at.good+1
+	} else if class.Failure() { // one that was cancelled or never sent says nothing of the callee
+		at.calls++
+	}
+	all := b.recent.sum(now)
+	return all.calls < leastAttempts || all.calls-all.good <= b.above*all.calls
 }
 
 // backoff is how long to pause before each retry.
