@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"sync"
+
+	"go.opentelemetry.io/otel/baggage"
 )
 
 // callAll makes the calls of one request. Which of them are made is drawn
@@ -11,6 +13,9 @@ import (
 func (n *node) callAll(ctx context.Context) error {
 	var made []int // indices of config.calls, as often as each is made
 	for i, c := range n.calls {
+		if c.key != "" && baggage.FromContext(ctx).Member(c.key).Value() != c.value {
+			continue
+		}
 		if c.chance < 1 && n.random.Float64() >= c.chance {
 			continue
 		}

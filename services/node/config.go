@@ -28,7 +28,7 @@ const (
 func Variables() []parameter.Parameter {
 	return []parameter.Parameter{
 		{Name: "SPEAKS", Type: parameter.Text, Default: string(kit.HTTP), Allowed: []string{string(kit.HTTP), string(kit.GRPC)}, About: "what it serves: GET /work, or node.v1.Node/Work"},
-		{Name: "CALLS", Type: parameter.Text, Default: "", About: `whom each request calls: "b, c x3, d 10%, grpc://e optional"`},
+		{Name: "CALLS", Type: parameter.Text, Default: "", About: `whom each request calls: "b, c x3, d 10%, e shard=a, grpc://f optional"`},
 		{Name: "CALLS_IN", Type: parameter.Text, Default: inSequence, Allowed: []string{inSequence, inParallel}, About: "one call after the other, or all at once"},
 		{Name: "ERRORS", Type: parameter.Ratio, Default: 0.0, About: "share of requests that fail after the node's own work, before any call"},
 		{Name: "SLOW_SHARE", Type: parameter.Ratio, Default: 0.0, About: "share of requests that hold their worker for SLOW_BY longer"},
@@ -58,6 +58,8 @@ type call struct {
 	times    int     // for each request
 	chance   float64 // that a request makes the call at all
 	optional bool    // its failure is not the request's
+	key      string  // of the baggage that a request needs for the call to be made; "" means none
+	value    string
 }
 
 // readConfig returns every error of the environment at once.
@@ -99,6 +101,7 @@ func readConfig(env kit.Env) (config, error) {
 var (
 	timesPattern  = regexp.MustCompile(`^x([0-9]+)$`)
 	chancePattern = regexp.MustCompile(`^([0-9.]+)%$`)
+	entryPattern  = regexp.MustCompile(`^([A-Za-z0-9._-]+)=([A-Za-z0-9._-]+)$`)
 	calleePattern = regexp.MustCompile(`^[a-z][a-z0-9-]*$`)
 )
 
@@ -160,7 +163,11 @@ func (c *call) read(word string) error {
 		c.chance = percent / 100
 		return nil
 	}
-	return fmt.Errorf("%q is none of x3 (how often), 10%% (how likely) and optional", word)
+	if m := entryPattern.FindStringSubmatch(word); m != nil {
+		c.key, c.value = m[1], m[2]
+		return nil
+	}
+	return fmt.Errorf("%q is none of x3 (how often), 10%% (how likely), key=value (only for requests with this entry in their baggage) and optional", word)
 }
 
 // readDoor makes policies of what is said about the queue.

@@ -23,6 +23,7 @@ func TestReadCalls(t *testing.T) {
 			{callee: "b", protocol: kit.HTTP, times: 1, chance: 1},
 			{callee: "c-2", protocol: kit.GRPC, times: 3, chance: 0.1, optional: true},
 		}},
+		{"b shard=a x2", []call{{callee: "b", protocol: kit.HTTP, times: 2, chance: 1, key: "shard", value: "a"}}},
 		{"b 0.5%,b x1000", []call{
 			{callee: "b", protocol: kit.HTTP, times: 1, chance: 0.005},
 			{callee: "b", protocol: kit.HTTP, times: 1000, chance: 1},
@@ -43,7 +44,8 @@ func TestReadCallsSaysWhatIsWrong(t *testing.T) {
 		"b 0%":      "above 0% and at most 100%",
 		"b 101%":    "above 0% and at most 100%",
 		"b 1.2.3%":  "above 0% and at most 100%",
-		"b twice":   `"twice" is none of x3 (how often), 10% (how likely) and optional`,
+		"b twice":   `"twice" is none of x3 (how often), 10% (how likely), key=value (only for requests with this entry in their baggage) and optional`,
+		"b a=b=c":   `"a=b=c" is none of`,
 		"B":         `"B" is not the name of a service`,
 		"http://b":  `"http://b" is not the name of a service`,
 		"grpc:// b": `"" is not the name of a service`,

@@ -89,9 +89,14 @@ func freeAddr(t *testing.T) string {
 	return l.Addr().String()
 }
 
-func ask(t *testing.T, url string) (int, string) {
+func ask(t *testing.T, url string, baggage ...string) (int, string) {
 	t.Helper()
-	resp, err := http.Get(url)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Baggage", strings.Join(baggage, ","))
+	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,6 +113,7 @@ func TestNodeCallsAsConfigured(t *testing.T) {
 	for _, c := range []struct {
 		name             string
 		env              kit.Env
+		baggage          string
 		status           int
 		answer           string
 		good, other, bad int64 // calls
@@ -117,6 +123,8 @@ func TestNodeCallsAsConfigured(t *testing.T) {
 		{name: "in parallel", env: kit.Env{"CALLS": "good x30, other", "CALLS_IN": "parallel"}, status: 200, answer: "ok\n", good: 30, other: 1},
 		{name: "in turn, stops at a failure", env: kit.Env{"CALLS": "bad, good"}, status: 502, answer: "calling bad: answered 500 Internal Server Error\n", bad: 1},
 		{name: "in parallel, goes on past a failure", env: kit.Env{"CALLS": "bad, good", "CALLS_IN": "parallel"}, status: 502, answer: "calling bad: answered 500 Internal Server Error\n", bad: 1, good: 1},
+		{name: "by the request's baggage", env: kit.Env{"CALLS": "good shard=a, bad shard=b, other"}, baggage: "priority=bulk,shard=a", status: 200, answer: "ok\n", good: 1, other: 1},
+		{name: "without baggage", env: kit.Env{"CALLS": "good shard=a, bad shard=b, other"}, status: 200, answer: "ok\n", other: 1},
 		{name: "optional", env: kit.Env{"CALLS": "bad x2 optional, good"}, status: 200, answer: "ok\n", bad: 2, good: 1},
 		{name: "fails without calling", env: kit.Env{"CALLS": "good", "ERRORS": "100%"}, status: 500, answer: "failed by chance, as configured\n"},
 		{name: "large answer", env: kit.Env{"RESPONSE": "8"}, status: 200, answer: "ok.....\n"},
@@ -128,7 +136,7 @@ func TestNodeCallsAsConfigured(t *testing.T) {
 				service.asked.Store(0)
 			}
 			addr, _ := start(t, c.env)
-			if status, answer := ask(t, "http://"+addr+"/work"); status != c.status || answer != c.answer {
+			if status, answer := ask(t, "http://"+addr+"/work", c.baggage); status != c.status || answer != c.answer {
 				t.Errorf("answered %d %q, want %d %q", status, answer, c.status, c.answer)
 			}
 			if g, o, b := good.asked.Load(), other.asked.Load(), bad.asked.Load(); g != c.good || o != c.other || b != c.bad {
