@@ -1,6 +1,7 @@
 package system
 
 import (
+	"encoding/json"
 	"fmt"
 	"time"
 
@@ -66,4 +67,24 @@ func (d *DistributionFile) check(src *strictyaml.Source, path string) *Distribut
 		src.Fail(path, fmt.Sprintf("want one distribution, got %d", given), "permitted: constant, exponential, lognormal")
 	}
 	return out
+}
+
+// JSON writes a capacity as services read it from CAPACITY: durations as text, only what is set.
+func (c *Capacity) JSON() string {
+	out := map[string]any{"workers": c.Workers, "queue": c.Queue}
+	if d := c.ServiceTime; d != nil {
+		switch {
+		case d.Lognormal != nil:
+			out["service_time"] = map[string]any{"lognormal": map[string]string{"median": d.Lognormal.Median.String(), "p99": d.Lognormal.P99.String()}}
+		case d.Exponential > 0:
+			out["service_time"] = map[string]string{"exponential": d.Exponential.String()}
+		case d.Constant > 0:
+			out["service_time"] = map[string]string{"constant": d.Constant.String()}
+		}
+	}
+	text, err := json.Marshal(out)
+	if err != nil { // maps of texts and numbers always marshal
+		panic(err)
+	}
+	return string(text)
 }

@@ -2,7 +2,6 @@ package local
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"os"
@@ -37,10 +36,10 @@ func (l *Launcher) command(i *instance) (argv, env []string, err error) {
 		"DATA_DIR": i.data, "REPLICA": strconv.Itoa(i.replica),
 	}
 	for _, callee := range i.svc.Calls {
-		values[AddressVariable(callee)] = strings.Join(addrs(i.svc.Name, callee), ",")
+		values[system.AddressVariable(callee)] = strings.Join(addrs(i.svc.Name, callee), ",")
 	}
 	if i.svc.Capacity != nil {
-		values["CAPACITY"] = capacityJSON(i.svc.Capacity)
+		values["CAPACITY"] = i.svc.Capacity.JSON()
 	}
 	if extra != nil {
 		maps.Copy(values, extra(i.svc.Name, i.replica))
@@ -67,11 +66,6 @@ func environment(values map[string]string) []string {
 		env = append(env, name+"="+values[name])
 	}
 	return env
-}
-
-// AddressVariable is the variable that tells a caller where callee is: ORDERS_ADDR.
-func AddressVariable(callee string) string {
-	return strings.ToUpper(strings.NewReplacer("-", "_", ".", "_").Replace(callee)) + "_ADDR"
 }
 
 // program finds what to execute: a path counts from the system file's folder; a
@@ -127,24 +121,4 @@ func (e expander) expand(text string) (string, error) {
 		return "", fmt.Errorf("filling in %q: %w", text, err)
 	}
 	return out.String(), nil
-}
-
-// capacityJSON writes a capacity as services read it: durations as text, only what is set.
-func capacityJSON(c *system.Capacity) string {
-	out := map[string]any{"workers": c.Workers, "queue": c.Queue}
-	if d := c.ServiceTime; d != nil {
-		switch {
-		case d.Lognormal != nil:
-			out["service_time"] = map[string]any{"lognormal": map[string]string{"median": d.Lognormal.Median.String(), "p99": d.Lognormal.P99.String()}}
-		case d.Exponential > 0:
-			out["service_time"] = map[string]string{"exponential": d.Exponential.String()}
-		case d.Constant > 0:
-			out["service_time"] = map[string]string{"constant": d.Constant.String()}
-		}
-	}
-	text, err := json.Marshal(out)
-	if err != nil { // maps of texts and numbers always marshal
-		panic(err)
-	}
-	return string(text)
 }

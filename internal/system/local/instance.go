@@ -35,10 +35,10 @@ type instance struct {
 	expected    bool // somebody asked for the process to end
 }
 
-func (i *instance) describe() Instance {
+func (i *instance) describe() system.Instance {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	out := Instance{Service: i.svc.Name, Replica: i.replica, Name: i.name, Addr: i.addr, AdminAddr: i.adminAddr}
+	out := system.Instance{Service: i.svc.Name, Replica: i.replica, Name: i.name, Addr: i.addr, AdminAddr: i.adminAddr}
 	if i.running() {
 		out.PID = i.cmd.Process.Pid
 	}

@@ -56,14 +56,7 @@ type Launcher struct {
 }
 
 // Instance is one replica of a service.
-type Instance struct {
-	Service   string
-	Replica   int    // 1-based
-	Name      string // catalog-2, or plain orders when there is but one
-	Addr      string // host:port of its main port
-	AdminAddr string // host:port of its admin port
-	PID       int    // 0 while it does not run
-}
+type Instance = system.Instance
 
 // New returns a launcher that has not started anything.
 func New(cfg Config) *Launcher {
@@ -102,7 +95,7 @@ func (l *Launcher) Allot() error {
 }
 
 func (l *Launcher) newInstance(svc *system.Service, replica int) (*instance, error) {
-	inst := &instance{launcher: l, svc: svc, replica: replica, name: InstanceName(svc, replica)}
+	inst := &instance{launcher: l, svc: svc, replica: replica, name: system.InstanceName(svc, replica)}
 	var err error
 	if inst.main, err = takePort(); err != nil {
 		return nil, fmt.Errorf("allotting a port for %s: %w", inst.name, err)
@@ -141,15 +134,6 @@ func takePort() (net.Listener, error) {
 	return nil, fmt.Errorf("no free port from %d to %d: %w", firstPort, lastPort, err)
 }
 
-// InstanceName is catalog-2 for the second of several replicas, and the
-// service's own name where there is but one.
-func InstanceName(svc *system.Service, replica int) string {
-	if svc.Replicas <= 1 {
-		return svc.Name
-	}
-	return svc.Name + "-" + strconv.Itoa(replica)
-}
-
 func (l *Launcher) release() {
 	for _, inst := range l.instances {
 		inst.releasePorts()
@@ -157,8 +141,8 @@ func (l *Launcher) release() {
 }
 
 // Instances returns every instance, in the order of the system file.
-func (l *Launcher) Instances() []Instance {
-	out := make([]Instance, 0, len(l.instances))
+func (l *Launcher) Instances() []system.Instance {
+	out := make([]system.Instance, 0, len(l.instances))
 	for _, inst := range l.instances {
 		out = append(out, inst.describe())
 	}
