@@ -112,6 +112,16 @@ func activeGauge(registerer prometheus.Registerer) *prometheus.GaugeVec {
 	return gauge
 }
 
+// Show sets the gauge of active faults for a fault that is not injected here: one that is yet to
+// come, or one of the family load, which others bring about. target is what it acts on.
+func (c *Controller) Show(f Fault, target string, active bool) {
+	value := 0.0
+	if active {
+		value = 1
+	}
+	c.gauge.WithLabelValues(f.ID, f.Kind, target).Set(value)
+}
+
 // Supports says why a fault cannot be brought about here and now, or returns
 // nil: its kind is unknown, its family has no injector, the injector cannot
 // do it, or it conflicts with a fault that is active. Faults of the family load are

@@ -342,6 +342,14 @@ func TestTheGaugeOfActiveFaults(t *testing.T) {
 		if value() != 0 {
 			t.Errorf("after the fault the gauge is %v", value())
 		}
+		c.Show(down("f"), "f->b", true) // as of a fault that others bring about
+		if value() != 1 {
+			t.Errorf("of a fault that is shown the gauge is %v", value())
+		}
+		c.Show(down("f"), "f->b", false)
+		if value() != 0 {
+			t.Errorf("of a fault that is shown as over the gauge is %v", value())
+		}
 	}
 }
 

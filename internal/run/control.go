@@ -280,6 +280,7 @@ func (c *Control) spike(who string, f chaos.Fault, load string) error {
 	c.byHand[f.ID], c.before[f.ID] = who, was
 	c.done.Faults = append(c.done.Faults, plan.Window{Fault: f, Load: load, Start: at, End: c.done.Length()})
 	c.mu.Unlock()
+	c.r.rig.controller.Show(f, load, true)
 	c.r.event(record.Event{Kind: record.EventFault, Name: f.ID, Text: chaos.EventInjected, Data: describe(who, f, load)})
 	return nil
 }
@@ -308,6 +309,7 @@ func (c *Control) Recover(who, id string) error {
 	if _, err := c.setRate(w.Load, was); err != nil {
 		return err
 	}
+	c.r.rig.controller.Show(w.Fault, w.Load, false)
 	c.r.event(record.Event{Kind: record.EventFault, Name: id, Text: chaos.EventRecovered, Data: map[string]any{record.Who: who}})
 	return nil
 }

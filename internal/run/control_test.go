@@ -10,11 +10,15 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+
 	"github.com/faultline-lab/faultline/chaos"
 	"github.com/faultline-lab/faultline/internal/plan"
 	"github.com/faultline-lab/faultline/internal/record"
 	"github.com/faultline-lab/faultline/internal/system"
 	"github.com/faultline-lab/faultline/loadgen"
+	"github.com/faultline-lab/faultline/observability/names"
 )
 
 // quickInjector brings faults about at once; what it is asked not to do, fails.
@@ -76,6 +80,7 @@ type hand struct {
 	rates    *ratesSeen
 	detach   func()
 	aborted  context.Context
+	gauge    prometheus.Collector // of active faults
 }
 
 // soFar is how long the run has lasted when somebody acts.
@@ -103,7 +108,7 @@ func newHand(t *testing.T, bench bool) *hand {
 	h.runner.rig = newRig(h.runner)
 	h.runner.rig.controller = chaos.NewController(chaos.Config{
 		Injectors: map[string]chaos.Injector{chaos.FamilyNetwork: h.injector, chaos.FamilyProcess: h.injector},
-		OnEvent:   h.runner.onFault, Poll: time.Millisecond, RecoverWithin: time.Second,
+		OnEvent:   h.runner.onFault, Poll: time.Millisecond, RecoverWithin: time.Second, Registerer: h,
 	})
 	ctx, abort := context.WithCancelCause(t.Context())
 	h.runner.abort, h.aborted = abort, ctx
@@ -117,6 +122,36 @@ func newHand(t *testing.T, bench bool) *hand {
 		}
 	})
 	return h
+}
+
+// Register keeps the gauge of active faults: a hand is the controller's registerer.
+func (h *hand) Register(c prometheus.Collector) error { h.gauge = c; return nil }
+
+// MustRegister is not used.
+func (h *hand) MustRegister(...prometheus.Collector) {}
+
+// Unregister is not used.
+func (h *hand) Unregister(prometheus.Collector) bool { return false }
+
+// shown is what the gauge of active faults has: fault, target and value.
+func (h *hand) shown(t *testing.T) string {
+	t.Helper()
+	metrics := make(chan prometheus.Metric, 10)
+	h.gauge.Collect(metrics)
+	close(metrics)
+	var all []string
+	for metric := range metrics {
+		var m dto.Metric
+		if err := metric.Write(&m); err != nil {
+			t.Fatal(err)
+		}
+		labels := map[string]string{}
+		for _, label := range m.GetLabel() {
+			labels[label.GetName()] = label.GetValue()
+		}
+		all = append(all, fmt.Sprintf("%s %s %v", labels[names.Fault], labels[names.Target], m.GetGauge().GetValue()))
+	}
+	return strings.Join(all, ", ")
 }
 
 // recorded ends the run and reads its record.
@@ -211,8 +246,17 @@ func TestASpikeByHandIsTakenBack(t *testing.T) {
 	if active := h.Active(); len(active) != 1 || h.Rates()["browse"] != 30 {
 		t.Errorf("active %v, rates %v", active, h.Rates())
 	}
+	if now := h.runner.ratesAt(0); now["browse"] != 30 || len(now) != 1 {
+		t.Errorf("the metric of the planned rates has %v", now)
+	}
+	if got := h.shown(t); got != "spike-1 browse 1" {
+		t.Errorf("the gauge of active faults has %q", got)
+	}
 	if err := h.RecoverAll("page"); err != nil {
 		t.Fatal(err)
+	}
+	if got := h.shown(t); got != "spike-1 browse 0" {
+		t.Errorf("once it is taken back, the gauge of active faults has %q", got)
 	}
 	if want := []string{"browse 30", "browse 10"}; !slices.Equal(*h.rates, want) {
 		t.Errorf("got %v, want %v", *h.rates, want)

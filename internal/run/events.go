@@ -46,6 +46,7 @@ func (r *runner) phase(phase plan.Phase, begins bool) {
 // fault that was not felt makes the verdict inconclusive, not the run broken.
 func (r *runner) inject(ctx context.Context, w plan.Window) {
 	if w.Load != "" { // part of the load already
+		r.rig.controller.Show(w.Fault, w.Load, true)
 		r.event(record.Event{Kind: record.EventFault, Name: w.ID, Text: chaos.EventInjected})
 		return
 	}
@@ -59,6 +60,7 @@ func (r *runner) inject(ctx context.Context, w plan.Window) {
 // recover takes back one fault of the plan, if it stands.
 func (r *runner) recover(ctx context.Context, w plan.Window) {
 	if w.Load != "" {
+		r.rig.controller.Show(w.Fault, w.Load, false)
 		r.event(record.Event{Kind: record.EventFault, Name: w.ID, Text: chaos.EventRecovered})
 		return
 	}

@@ -16,6 +16,7 @@ import (
 // faults, phases and load apart from what the system made of them.
 type labMetrics struct {
 	phase        *prometheus.GaugeVec
+	planned      *prometheus.GaugeVec
 	offered      *prometheus.CounterVec
 	done         *prometheus.CounterVec
 	latency      *prometheus.HistogramVec
@@ -30,6 +31,8 @@ func newLabMetrics(registerer prometheus.Registerer, p *plan.Plan, run string) *
 	latencies := []float64{.005, .01, .02, .035, .05, .075, .1, .15, .2, .3, .5, .75, 1, 1.5, 2, 3, 5, 10, 30}
 	m := &labMetrics{
 		phase: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: names.PhaseActive, Help: "Whether the phase is on."}, []string{names.Phase}),
+		planned: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: names.LoadPlanned,
+			Help: "Journeys per second that are to come due now."}, []string{names.Load}),
 		offered: prometheus.NewCounterVec(prometheus.CounterOpts{Name: names.LoadOffered,
 			Help: "Journeys that came due and whose end is known."}, []string{names.Load}),
 		done: prometheus.NewCounterVec(prometheus.CounterOpts{Name: names.LoadDone,
@@ -47,10 +50,8 @@ func newLabMetrics(registerer prometheus.Registerer, p *plan.Plan, run string) *
 			Help: "Resident memory of a process of the run, shared pages counted by their share."}, []string{names.Process}),
 		slo: map[string]time.Duration{},
 	}
-	info := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: names.RunInfo, Help: "Always 1; the labels say which run this is."},
-		[]string{"run", "scenario", "variant", "system"})
-	registerer.MustRegister(m.phase, m.offered, m.done, m.latency, m.lag, m.cpu, m.resident, m.proportional, info)
-	info.WithLabelValues(run, p.Scenario, p.Variant, p.System).Set(1)
+	registerer.MustRegister(m.phase, m.planned, m.offered, m.done, m.latency, m.lag, m.cpu, m.resident, m.proportional)
+	registerRun(registerer, p, run)
 	for _, phase := range p.Phases {
 		m.phase.WithLabelValues(phase.Name).Set(0)
 	}
@@ -61,6 +62,34 @@ func newLabMetrics(registerer prometheus.Registerer, p *plan.Plan, run string) *
 		}
 	}
 	return m
+}
+
+// registerRun tells which run this is, what it is to be held to, and that nothing of it is judged yet: judging comes
+// after the metrics have ended, so whoever sends a run on to other programs adds the verdict.
+func registerRun(registerer prometheus.Registerer, p *plan.Plan, run string) {
+	info := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: names.RunInfo, Help: "Always 1; the labels say which run this is."},
+		[]string{names.Run, names.Scenario, names.Variant, names.System})
+	slo := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: names.LoadSLO,
+		Help: "The slo of a load: a journey that takes longer counts as slow."}, []string{names.Load})
+	verdict := prometheus.NewGauge(prometheus.GaugeOpts{Name: names.RunVerdict,
+		Help: "The verdict: 0 not judged yet, 1 pass, 2 fail, 3 inconclusive."})
+	findings := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: names.Finding,
+		Help: "What one expectation came to: 0 not judged yet, 1 pass, 2 fail, 3 inconclusive."}, []string{names.That, names.In})
+	registerer.MustRegister(info, slo, verdict, findings)
+	info.WithLabelValues(run, p.Scenario, p.Variant, p.System).Set(1)
+	for _, load := range p.Loads {
+		slo.WithLabelValues(load.Name).Set(load.SLO.Seconds())
+	}
+	for _, e := range p.Expect {
+		findings.WithLabelValues(e.That, e.In).Set(0)
+	}
+}
+
+// rates sets what is to come due per second; a closed loop has no such rate.
+func (m *labMetrics) rates(perSecond map[string]float64) {
+	for load, rate := range perSecond {
+		m.planned.WithLabelValues(load).Set(rate)
+	}
 }
 
 func (m *labMetrics) result(r loadgen.Result) {

@@ -1,6 +1,7 @@
 package run
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,8 +13,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/faultline-lab/faultline/chaos"
-	"github.com/faultline-lab/faultline/chaos/process"
 	"github.com/faultline-lab/faultline/chaos/admin"
+	"github.com/faultline-lab/faultline/chaos/process"
 	"github.com/faultline-lab/faultline/internal/record"
 	"github.com/faultline-lab/faultline/internal/system"
 	"github.com/faultline-lab/faultline/internal/system/local"
@@ -198,14 +199,17 @@ func (g *rig) startController() error {
 			chaos.FamilyNetwork: g.proxies.injector,
 			chaos.FamilyRequest: g.proxies.requests,
 			chaos.FamilyProcess: process.New(g.launcher),
-		},
 			chaos.FamilyAdmin:   admin.New(g.adminAddrs),
+		},
 		OnEvent: g.r.onFault, Gate: g.gate, Registerer: g.telemetry.Registry,
 	})
 	for _, w := range g.r.cfg.Plan.Faults {
 		if err := g.controller.Supports(w.Fault); err != nil {
 			return err
 		}
+	}
+	for _, w := range g.r.cfg.Plan.Faults { // a series that begins with its fault has no beginning that a dashboard could draw
+		g.controller.Show(w.Fault, cmp.Or(w.Load, w.Target()), false)
 	}
 	return nil
 }
@@ -223,10 +227,6 @@ func (g *rig) recoverAll(ctx context.Context) {
 	})
 }
 
-func (g *rig) adminAddr(service string) string {
-	for _, inst := range g.launcher.Instances() {
-		if inst.Service == service {
-			return inst.AdminAddr
 // adminAddrs lists the admin ports of a service's replicas; replica 0 means all.
 func (g *rig) adminAddrs(service string, replica int) []string {
 	var addrs []string
@@ -238,6 +238,10 @@ func (g *rig) adminAddrs(service string, replica int) []string {
 	return addrs
 }
 
+func (g *rig) adminAddr(service string) string {
+	for _, inst := range g.launcher.Instances() {
+		if inst.Service == service {
+			return inst.AdminAddr
 		}
 	}
 	return ""

@@ -147,6 +147,7 @@ func TestLabMetrics(t *testing.T) {
 	defer func() { _ = telemetry.Shutdown(t.Context()) }()
 	p := shortPlan()
 	p.Loads[0].SLO = 100 * time.Millisecond
+	p.Expect = []plan.Expectation{{That: "goodput(browse) >= 99%", In: "baseline"}}
 	m := newLabMetrics(telemetry.Registry, p, "run-1")
 	began := time.Unix(1700000000, 0)
 	row := func(ok bool, took time.Duration, trace string) loadgen.Result {
@@ -157,6 +158,7 @@ func TestLabMetrics(t *testing.T) {
 	m.result(row(true, 101*time.Millisecond, ""))
 	m.result(row(false, 50*time.Millisecond, ""))
 	m.result(loadgen.Result{Load: "browse", Step: "login", OK: true}) // a step is no journey
+	m.rates(map[string]float64{"browse": 40})
 	m.usage([]local.Usage{{Process: "front", PID: os.Getpid(), CPUSeconds: 1.5, ResidentBytes: 7}}, true)
 
 	recorder := httptest.NewRecorder()
@@ -166,6 +168,8 @@ func TestLabMetrics(t *testing.T) {
 		names.LoadDone + `{load="browse",outcome="good"} 2`, names.LoadDone + `{load="browse",outcome="slow"} 1`, names.LoadDone + `{load="browse",outcome="failed"} 1`,
 		names.LoadOffered + `{load="browse"} 4`, names.PhaseActive + `{phase="baseline"} 0`,
 		names.ProcessCPU + `{process="front"} 1.5`, names.ProcessResident + `{process="front"} 7`,
+		names.LoadPlanned + `{load="browse"} 40`, names.LoadSLO + `{load="browse"} 0.1`,
+		names.RunVerdict + " 0\n", names.Finding + `{in="baseline",that="goodput(browse) >= 99%"} 0`,
 		names.RunInfo + `{run="run-1",scenario="short",system="one",variant="default"} 1`,
 	}
 	if runtime.GOOS == "linux" {

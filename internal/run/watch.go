@@ -29,6 +29,7 @@ func (r *runner) watch(ctx context.Context, start time.Time) {
 			return
 		case now := <-tick.C:
 			r.rig.sample()
+			r.rig.metrics.rates(r.ratesAt(now.Sub(start)))
 			r.progress(r.state(now.Sub(start), now))
 			if that := aborts.Step(now.Sub(start), r.live.At(ctx, now, running)); that != "" {
 				r.event(record.Event{Kind: record.EventAbort, Name: that})
@@ -37,6 +38,20 @@ func (r *runner) watch(ctx context.Context, start time.Time) {
 			}
 		}
 	}
+}
+
+// ratesAt is what each load is to send per second, by hand or by plan. A closed loop has no rate.
+func (r *runner) ratesAt(offset time.Duration) map[string]float64 {
+	if c := r.control.Load(); c != nil {
+		return c.Rates()
+	}
+	out := map[string]float64{}
+	for _, load := range r.cfg.Plan.Loads {
+		if load.Users == 0 {
+			out[load.Name] = load.Rate(offset)
+		}
+	}
+	return out
 }
 
 func (r *runner) state(at time.Duration, now time.Time) Progress {

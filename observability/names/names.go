@@ -54,6 +54,15 @@ const (
 	DeadLetters       = "dead_letters_total"        // subject
 )
 
+// Metrics of a service's store. The label pool is write or read; PostgreSQL has one for both, write.
+const (
+	StoreStatement   = "store_statement_seconds"  // histogram: time of a statement or commit, without the wait for a connection
+	StoreConnections = "store_connections"        // gauge by pool: how many there may be
+	StoreBusy        = "store_busy_connections"   // gauge by pool
+	StoreWaits       = "store_waits_total"        // counter by pool: how often somebody had to wait for a connection
+	StoreWaitSeconds = "store_wait_seconds_total" // counter by pool
+)
+
 // Metrics of the broker, as the broker itself counts.
 const (
 	BrokerConnections      = "broker_connections"          // gauge: clients connected
@@ -75,9 +84,13 @@ const (
 
 // Metrics of the lab, exported by the controller.
 const (
-	FaultActive         = "faultline_fault_active"               // gauge 0/1 by fault, kind, target
+	FaultActive         = "faultline_fault_active"               // gauge 0/1 by fault, kind, target; of every planned fault from the start
 	PhaseActive         = "faultline_phase_active"               // gauge 0/1 by phase
 	RunInfo             = "faultline_run_info"                   // 1, by run, scenario, variant, system
+	RunVerdict          = "faultline_run_verdict"                // gauge: 0 not judged yet, 1 pass, 2 fail, 3 inconclusive
+	Finding             = "faultline_finding"                    // gauge by that, in: of one expectation, values as above
+	LoadPlanned         = "faultline_load_planned_rate"          // gauge by load: journeys per second that are to come due now; not of closed loops
+	LoadSLO             = "faultline_load_slo_seconds"           // gauge by load: a journey that takes longer is slow
 	LoadOffered         = "faultline_load_offered_total"         // counter by load: journeys that came due
 	LoadDone            = "faultline_load_done_total"            // counter by load, outcome: good | slow | failed
 	LoadLatency         = "faultline_load_latency_seconds"       // histogram by load, from due; exemplars
@@ -108,6 +121,13 @@ const (
 	Target   = "target"
 	Phase    = "phase"
 	Process  = "process"
+	Pool     = "pool"
+	Run      = "run"
+	Scenario = "scenario"
+	Variant  = "variant"
+	System   = "system"
+	That     = "that" // an expectation, as written
+	In       = "in"   // the phase or fault that it speaks of; "" is the whole run
 )
 
 // Span attributes beyond the semantic conventions.
