@@ -5,6 +5,8 @@ import (
 	"io"
 	"strings"
 	"text/tabwriter"
+
+	"github.com/faultline-lab/faultline/services/bug"
 )
 
 const intro = `shop serves a web shop of ten services, made to be watched and broken.
@@ -12,6 +14,7 @@ const intro = `shop serves a web shop of ten services, made to be watched and br
   shop all [--base-port N] [--data DIR]   every service in one process, for a debugger
   shop SERVICE                            one service, set up by its environment
   shop help SERVICE                       what a service takes
+  shop bugs                               the seeded bugs that BUG=NAME switches on
   shop version
 
 Services:
@@ -33,6 +36,7 @@ Environment of every service:
   PYROSCOPE_URL                 where profiles go
   SEED, REPLICA                 make its randomness repeatable, and different for each replica
   DRAIN_TIMEOUT                 how long requests under way may take after SIGTERM (5s)
+  BUG                           a bug to go wrong with, on purpose; off by default, see 'shop bugs'
 `
 
 const examples = `
@@ -62,6 +66,15 @@ func help(args []string, w io.Writer) error {
 		return m.help(w)
 	}
 	return overview(w)
+}
+
+// bugs lists the seeded bugs.
+func bugs(w io.Writer) error {
+	fmt.Fprint(w, "Bugs that BUG=NAME switches on, one at a time, and the scenario that brings each out:\n")
+	for _, b := range bug.Catalog() {
+		fmt.Fprintf(w, "\n  %s, in %s\n      %s\n      BUG=%s make scenario NAME=%s\n      breaks the invariant %s\n", b.Name, b.Service, b.About, b.Name, b.Scenario, b.Broken)
+	}
+	return nil
 }
 
 func overview(w io.Writer) error {

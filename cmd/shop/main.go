@@ -23,6 +23,7 @@ import (
 	"syscall"
 
 	"github.com/faultline-lab/faultline/parameter"
+	"github.com/faultline-lab/faultline/services/bug"
 	"github.com/faultline-lab/faultline/services/kit"
 )
 
@@ -75,13 +76,24 @@ func dispatch(ctx context.Context, args []string, env kit.Env, stdout io.Writer)
 	switch name {
 	case "help", "-h", "-help", "--help":
 		return help(rest, stdout)
+	case "bugs":
+		if len(rest) > 0 {
+			return misused("bugs takes no arguments, got %q", rest[0])
+		}
+		return bugs(stdout)
 	case "version", "-version", "--version":
 		if len(rest) > 0 {
 			return misused("version takes no arguments, got %q", rest[0])
 		}
 		_, err := fmt.Fprintln(stdout, "shop", versionText())
 		return err
-	case "all":
+	}
+	if name != "node" { // which is no part of the shop
+		if _, err := bug.Find(env.Get(bug.Variable)); err != nil {
+			return misused("%s", err)
+		}
+	}
+	if name == "all" {
 		return all(ctx, rest, env, stdout)
 	}
 	m := find(name)
@@ -106,7 +118,7 @@ func unknown(word string) error {
 	if strings.HasPrefix(word, "-") {
 		return misused("unknown flag %q", word)
 	}
-	words := append(memberNames(), "all", "help", "version")
+	words := append(memberNames(), "all", "help", "bugs", "version")
 	if near := parameter.Nearest(word, words); near != "" {
 		return misused("unknown service %q; did you mean %q?", word, near)
 	}

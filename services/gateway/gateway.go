@@ -34,6 +34,7 @@ import (
 	"time"
 
 	"github.com/faultline-lab/faultline/services/kit"
+	"github.com/faultline-lab/faultline/services/bug"
 	accountsv1 "github.com/faultline-lab/faultline/services/proto/shop/accounts/v1"
 	catalogv1 "github.com/faultline-lab/faultline/services/proto/shop/catalog/v1"
 	inventoryv1 "github.com/faultline-lab/faultline/services/proto/shop/inventory/v1"
@@ -62,7 +63,12 @@ func build(_ context.Context, rt *kit.Runtime) (*kit.Parts, error) {
 	if err != nil {
 		return nil, err
 	}
+	wrong, err := bug.In(rt.Env, "gateway", rt.Log)
+	if err != nil {
+		return nil, err
+	}
 	g := newGateway(callees, newLimiter(perSecond, maxClients, time.Now), rt.Log, time.Now)
+	g.bug = wrong
 	return &kit.Parts{HTTP: g.handler()}, nil
 }
 
@@ -111,6 +117,7 @@ type gateway struct {
 	keys    *keyring
 	limiter *limiter
 	log     *slog.Logger
+	bug     bug.Name // none but in a lab that looks for it
 }
 
 func newGateway(c callees, l *limiter, log *slog.Logger, now func() time.Time) *gateway {

@@ -19,6 +19,7 @@ import (
 
 	"google.golang.org/grpc"
 
+	"github.com/faultline-lab/faultline/services/bug"
 	"github.com/faultline-lab/faultline/services/kit"
 	inventoryv1 "github.com/faultline-lab/faultline/services/proto/shop/inventory/v1"
 )
@@ -29,11 +30,15 @@ func Service() kit.Service {
 }
 
 func build(ctx context.Context, rt *kit.Runtime) (*kit.Parts, error) {
-	db, err := rt.Store(ctx, schema)
+	wrong, err := bug.In(rt.Env, "inventory", rt.Log)
+	if err != nil {
+		return nil, err
+	}
+	db, err := rt.Store(ctx, schemaWith(wrong))
 	if err != nil {
 		return nil, fmt.Errorf("opening the store: %w", err)
 	}
-	s := &stock{db: db}
+	s := &stock{db: db, bug: wrong}
 	if err := s.seed(ctx, seedStock()); err != nil {
 		return nil, fmt.Errorf("seeding stock: %w", err)
 	}

@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"sort"
 	"strings"
+	"sync"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/faultline-lab/faultline/services/bug"
 	"github.com/faultline-lab/faultline/services/kit/store"
 	inventoryv1 "github.com/faultline-lab/faultline/services/proto/shop/inventory/v1"
 )
@@ -57,7 +59,11 @@ type item struct {
 }
 
 // stock is the store of products' totals and of reservations. Each method is one transaction.
-type stock struct{ db *store.DB }
+type stock struct {
+	db      *store.DB
+	bug     bug.Name // none but in a lab that looks for it; see bugs.go
+	soldOut sync.Map // of a bug only: products that were short once
+}
 
 // seedStock is what the shop starts with: p-1 to p-500 in plenty, and p-501
 // to p-510 so scarce that checkouts compete for them.
@@ -118,7 +124,7 @@ func (s *stock) reserve(ctx context.Context, order string, items []item) error {
 			return reservedBefore(ctx, tx, order, text(items))
 		}
 		for _, it := range items {
-			if err := take(ctx, tx, order, it); err != nil {
+			if err := s.take(ctx, tx, order, it); err != nil {
 				return err
 			}
 		}
@@ -142,13 +148,24 @@ func reservedBefore(ctx context.Context, tx *store.Tx, order, lines string) erro
 }
 
 // take moves one item from available to reserved.
-func take(ctx context.Context, tx *store.Tx, order string, it item) error {
+func (s *stock) take(ctx context.Context, tx *store.Tx, order string, it item) error {
+	switch s.bug {
+	case bug.Oversell:
+		return takeUnasked(ctx, tx, order, it)
+	case bug.StaleSoldOut:
+		if _, was := s.soldOut.Load(it.product); was {
+			return short(it, 0)
+		}
+	}
 	ok, err := changed(tx.ExecContext(ctx, `UPDATE stock SET available = available - ?, reserved = reserved + ?
 		WHERE product_id = ? AND available >= ?`, it.quantity, it.quantity, it.product, it.quantity))
 	if err != nil {
 		return err
 	}
 	if !ok {
+		if s.bug == bug.StaleSoldOut {
+			s.soldOut.Store(it.product, true)
+		}
 		return shortage(ctx, tx, it)
 	}
 	_, err = tx.ExecContext(ctx, `INSERT INTO reservation_lines (order_id, product_id, quantity) VALUES (?, ?, ?)`,
@@ -166,6 +183,11 @@ func shortage(ctx context.Context, tx *store.Tx, it item) error {
 	if err != nil {
 		return err
 	}
+	return short(it, available)
+}
+
+// short is what a Reserve is told that asks for more than there is. Its first words are a promise: orders reads them.
+func short(it item, available int64) error {
 	return status.Errorf(codes.FailedPrecondition, "not enough stock of %s: wanted %d, available %d", it.product, it.quantity, available)
 }
 

@@ -44,6 +44,7 @@ import (
 	"github.com/google/uuid"
 	"google.golang.org/grpc"
 
+	"github.com/faultline-lab/faultline/services/bug"
 	"github.com/faultline-lab/faultline/services/events"
 	"github.com/faultline-lab/faultline/services/kit"
 	"github.com/faultline-lab/faultline/services/kit/outbox"
@@ -74,6 +75,10 @@ func build(ctx context.Context, rt *kit.Runtime) (*kit.Parts, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reaching the broker: %w", err)
 	}
+	wrong, err := bug.In(rt.Env, "orders", rt.Log)
+	if err != nil {
+		return nil, err
+	}
 	box := outbox.New(outbox.Config{
 		Name: "orders", Store: db, Publisher: client, Log: rt.Log,
 		Prepare:    func(ctx context.Context) error { return events.EnsureStreams(ctx, client) },
@@ -85,6 +90,7 @@ func build(ctx context.Context, rt *kit.Runtime) (*kit.Parts, error) {
 		live: newLive(), driver: uuid.NewString(), log: rt.Log,
 		tracer: rt.Telemetry.Tracer(), propagator: rt.Telemetry.Propagator,
 		metrics: newMetrics(rt.Telemetry.Registry), probe: noProbe{}, backoff: retryAfter,
+		bug: wrong, publisher: client,
 	}
 	dead := &deadLetters{db: db, log: rt.Log}
 	p, err := parts(ctx, s, rt.Instance, &auditor{

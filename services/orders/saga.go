@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/faultline-lab/faultline/services/bug"
 	"github.com/faultline-lab/faultline/services/kit/outbox"
 	inventoryv1 "github.com/faultline-lab/faultline/services/proto/shop/inventory/v1"
 	ordersv1 "github.com/faultline-lab/faultline/services/proto/shop/orders/v1"
@@ -75,6 +76,8 @@ type sagas struct {
 	metrics    *metrics
 	probe      probe
 	backoff    func(tries int) time.Duration
+	bug        bug.Name         // none but in a lab that looks for it; see bugs.go
+	publisher  outbox.Publisher // of the bugs only: events go through the outbox
 }
 
 // unanswered is the error of a step whose outcome is unknown.
@@ -109,8 +112,12 @@ func (s *sagas) place(ctx context.Context, req *ordersv1.PlaceOrderRequest) (*or
 
 func (s *sagas) newOrder(ctx context.Context, req *ordersv1.PlaceOrderRequest) *order {
 	now := time.Now()
+	key := req.GetIdempotencyKey()
+	if s.bug == bug.DuplicateOrder {
+		key += "#" + uuid.NewString()
+	}
 	return &order{
-		id: "o-" + uuid.NewString(), account: req.GetAccountId(), key: req.GetIdempotencyKey(), fingerprint: fingerprint(req),
+		id: "o-" + uuid.NewString(), account: req.GetAccountId(), key: key, fingerprint: fingerprint(req),
 		lines: linesOf(req), totalCents: req.GetTotalCents(), state: pending, owner: s.driver, due: now, created: now,
 		trace: outbox.WriteTrace(ctx, s.propagator),
 	}
@@ -212,7 +219,11 @@ func (s *sagas) charge(ctx context.Context, o *order, card string) error {
 	_, err := s.money.Charge(ctx, &paymentsv1.ChargeRequest{OrderId: o.id, AccountId: o.account, Card: card, AmountCents: o.totalCents})
 	s.probe.reached(atChargeAnswered, o.id)
 	if err != nil {
+		o.undoCharge = s.bug != bug.ForgetRefund
 		return s.turn(ctx, o, "payments", err)
+	}
+	if s.bug == bug.PublishBeforeCommit {
+		s.announceTooSoon(ctx, o)
 	}
 	o.state = charged
 	return s.save(ctx, o, atCharged)
@@ -222,7 +233,11 @@ func (s *sagas) confirm(ctx context.Context, o *order) error {
 	ctx, cancel := writing(ctx)
 	defer cancel()
 	before := *o
-	if err := s.ledger.confirm(ctx, o, time.Now()); err != nil {
+	confirming := s.ledger.confirm
+	if s.bug == bug.LostOutbox {
+		confirming = s.confirmWithoutEvent
+	}
+	if err := confirming(ctx, o, time.Now()); err != nil {
 		*o = before
 		return fmt.Errorf("confirming: %w", err)
 	}

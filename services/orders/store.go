@@ -113,15 +113,20 @@ func (l *ledger) save(ctx context.Context, o *order, also func(context.Context, 
 func (l *ledger) confirm(ctx context.Context, o *order, now time.Time) error {
 	o.state, o.owner = confirmed, ""
 	err := l.save(ctx, o, func(ctx context.Context, tx *store.Tx) error {
-		return l.outbox.Add(ctx, tx, outbox.Event{Subject: events.OrdersConfirmed, Aggregate: o.id, Data: events.OrderConfirmed{
-			OrderID: o.id, AccountID: o.account, Lines: o.lines, TotalCents: o.totalCents, ConfirmedUnixMS: now.UnixMilli(),
-		}})
+		return l.outbox.Add(ctx, tx, confirmation(o, now))
 	})
 	if err != nil {
 		return err
 	}
 	l.outbox.Wake()
 	return nil
+}
+
+// confirmation is the event of a confirmed order.
+func confirmation(o *order, now time.Time) outbox.Event {
+	return outbox.Event{Subject: events.OrdersConfirmed, Aggregate: o.id, Data: events.OrderConfirmed{
+		OrderID: o.id, AccountID: o.account, Lines: o.lines, TotalCents: o.totalCents, ConfirmedUnixMS: now.UnixMilli(),
+	}}
 }
 
 // get returns an order; NOT_FOUND when there is none.

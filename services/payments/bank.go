@@ -9,6 +9,10 @@ import (
 	"io"
 	"net"
 	"net/http"
+
+	"github.com/google/uuid"
+
+	"github.com/faultline-lab/faultline/services/bug"
 )
 
 // maxAnswer bounds what is read of the bank's answers to a single capture or refund, in bytes.
@@ -18,6 +22,7 @@ const maxAnswer = 1 << 16
 type httpBank struct {
 	client *http.Client
 	base   string
+	bug    bug.Name // none but in a lab that looks for it
 }
 
 // refusal is the bank's definite no: it booked nothing for this question.
@@ -32,7 +37,11 @@ var errConflict = errors.New("the bank reports a conflict")
 // capture takes the money for an order and returns the bank's id of the booking. Any error but a
 // *refusal leaves open whether the bank booked it.
 func (b *httpBank) capture(ctx context.Context, order, card string, amount int64) (string, error) {
-	code, body, err := b.post(ctx, "/captures", order, map[string]any{"reference": order, "card": card, "amount_cents": amount})
+	key := order
+	if b.bug == bug.DoubleCharge {
+		key = ""
+	}
+	code, body, err := b.post(ctx, "/captures", key, map[string]any{"reference": order, "card": card, "amount_cents": amount})
 	if err != nil {
 		return "", err
 	}
@@ -56,7 +65,11 @@ func (b *httpBank) capture(ctx context.Context, order, card string, amount int64
 // refund gives back what the bank booked for an order, if anything, and makes it refuse a capture that
 // is still on its way.
 func (b *httpBank) refund(ctx context.Context, order string) error {
-	code, _, err := b.post(ctx, "/refunds", "refund-"+order, map[string]any{"reference": order})
+	key := "refund-" + order
+	if b.bug == bug.DoubleCompensation {
+		key += "-" + uuid.NewString()
+	}
+	code, _, err := b.post(ctx, "/refunds", key, map[string]any{"reference": order})
 	if err != nil {
 		return err
 	}
@@ -76,7 +89,9 @@ func (b *httpBank) post(ctx context.Context, path, key string, content any) (int
 		return 0, nil, err
 	}
 	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("Idempotency-Key", key)
+	if key != "" {
+		req.Header.Set("Idempotency-Key", key)
+	}
 	resp, err := b.client.Do(req)
 	if err != nil {
 		return 0, nil, err

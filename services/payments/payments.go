@@ -25,6 +25,7 @@ import (
 
 	"google.golang.org/grpc"
 
+	"github.com/faultline-lab/faultline/services/bug"
 	"github.com/faultline-lab/faultline/services/kit"
 	paymentsv1 "github.com/faultline-lab/faultline/services/proto/shop/payments/v1"
 )
@@ -43,7 +44,11 @@ func build(ctx context.Context, rt *kit.Runtime) (*kit.Parts, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reaching the bank: %w", err)
 	}
-	srv := newServer(&charges{db: db}, &httpBank{client: client, base: "http://bank"}, rt.Log)
+	wrong, err := bug.In(rt.Env, "payments", rt.Log)
+	if err != nil {
+		return nil, err
+	}
+	srv := newServer(&charges{db: db}, &httpBank{client: client, base: "http://bank", bug: wrong}, rt.Log)
 	return &kit.Parts{
 		GRPC: func(r grpc.ServiceRegistrar) { paymentsv1.RegisterPaymentsServer(r, srv) },
 	}, nil

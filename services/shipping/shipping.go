@@ -18,6 +18,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/faultline-lab/faultline/services/bug"
 	"github.com/faultline-lab/faultline/services/events"
 	"github.com/faultline-lab/faultline/services/kit"
 	"github.com/faultline-lab/faultline/services/kit/broker"
@@ -54,14 +55,22 @@ func build(ctx context.Context, rt *kit.Runtime) (*kit.Parts, error) {
 		Prepare:    func(ctx context.Context) error { return events.EnsureStreams(ctx, client) },
 		Registerer: rt.Telemetry.Registry, Propagator: rt.Telemetry.Propagator,
 	})
+	wrong, err := bug.In(rt.Env, name, rt.Log)
+	if err != nil {
+		return nil, err
+	}
 	h := &handler{shipments: &shipments{db: db, outbox: box}, goods: inventoryv1.NewInventoryClient(goods), door: rt.Door.Do, log: rt.Log}
+	handle := h.handle
+	if wrong == bug.AckBeforeEffect {
+		handle = h.handleLater
+	}
 	return &kit.Parts{
 		HTTP:  h.routes(),
 		Admin: map[string]http.Handler{"GET /audit": http.HandlerFunc(h.audit)},
 		Background: []func(context.Context) error{
 			box.Run,
 			func(ctx context.Context) error {
-				return events.Consume(ctx, client, consumer(capacity.Workers), h.handle)
+				return events.Consume(ctx, client, consumer(capacity.Workers), handle)
 			},
 		},
 	}, nil
