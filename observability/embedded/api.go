@@ -9,12 +9,14 @@ import (
 	"time"
 
 	"github.com/grafana/regexp"
+	remoteapi "github.com/prometheus/client_golang/exp/api/remote"
 	"github.com/prometheus/common/route"
 	"github.com/prometheus/prometheus/config"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql/parser"
 	"github.com/prometheus/prometheus/rules"
 	"github.com/prometheus/prometheus/scrape"
+	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/storage/remote"
 	"github.com/prometheus/prometheus/tsdb"
 	"github.com/prometheus/prometheus/util/notifications"
@@ -54,8 +56,12 @@ func (s adminStats) BlockMetas() ([]tsdb.BlockMeta, error) { return s.DB.BlockMe
 // made for whoever first asks.
 func prometheusAPI(m *metrics, manager *rules.Manager, addr string) http.Handler {
 	started := time.Now()
+	var written storage.AppendableV2 // read only, but for remote write
+	if m.written {
+		written = m.db
+	}
 	api := v1.NewAPI(
-		m.engine, m.db, nil, m.db,
+		m.engine, m.db, written, m.db,
 		func(context.Context) v1.ScrapePoolsRetriever { return m.scraper },
 		func(context.Context) v1.TargetRetriever { return m.scraper },
 		func(context.Context) v1.AlertmanagerRetriever { return noAlertmanagers{} },
@@ -75,7 +81,7 @@ func prometheusAPI(m *metrics, manager *rules.Manager, addr string) http.Handler
 		func() []notifications.Notification { return nil },
 		func() (<-chan notifications.Notification, func(), bool) { return nil, nil, false },
 		m.registry, m.registry, nil,
-		false, nil, // no remote write
+		m.written, remoteapi.MessageTypes{remoteapi.WriteV2MessageType, remoteapi.WriteV1MessageType},
 		false, false, false, // OTLP has its own place
 		0, false, false, nil, nil,
 		v1.OpenAPIOptions{},

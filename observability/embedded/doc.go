@@ -24,6 +24,7 @@
 //	alert rules --> Prometheus' rule manager, each second --+
 //	POST /ingest (pyroscope-go) --> profiles/ (pprof files)
 //	/api/v1 --> Prometheus' own HTTP API, read only: a Grafana takes it for a Prometheus
+//	/api/v1/write --> metrics/, only with Config.RemoteWrite: what Archive.WriteMessages gives
 //
 // One loopback port serves all of it. telemetry.db opens in sqlite3 or
 // Datasette (see its views spans and logs); the OTLP messages are in it as they

@@ -41,6 +41,7 @@ type Config struct {
 	Log            *slog.Logger        // warnings of the parts; nil means none
 	Limits         Limits
 	Listen         string // "" means 127.0.0.1:0
+	RemoteWrite    bool   // takes metrics over Prometheus' remote write (/api/v1/write), however old they are
 }
 
 // Limits bound what a backend holds. Zero fields take the default. What is
@@ -132,7 +133,7 @@ func (b *Backend) start(ctx context.Context) error {
 	if b.store, err = openStore(ctx, filepath.Join(b.cfg.Dir, telemetryFile), b.cfg.Limits, b.cfg.Log); err != nil {
 		return err
 	}
-	if b.metrics, err = openMetrics(b.cfg.Dir, b.cfg.ScrapeInterval, b.cfg.Limits, b.cfg.Log); err != nil {
+	if b.metrics, err = openMetrics(b.cfg); err != nil {
 		return err
 	}
 	groups, err := parseRules(b.cfg.Rules, b.metrics.parser, b.cfg.Log)

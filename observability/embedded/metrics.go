@@ -45,6 +45,7 @@ type metrics struct {
 	registry *prometheus.Registry // the components' own metrics
 	config   *config.Config
 	log      *slog.Logger
+	written  bool // takes remote write
 
 	scraper *scrape.Manager
 	mailbox sync.Mutex // held to replace what targets holds
@@ -77,18 +78,24 @@ func newEngine(p parser.Parser, log *slog.Logger, reg prometheus.Registerer) *pr
 	})
 }
 
-func openMetrics(dir string, interval time.Duration, limits Limits, log *slog.Logger) (*metrics, error) {
+func openMetrics(cfg Config) (*metrics, error) {
+	log := cfg.Log
 	m := &metrics{
 		registry: prometheus.NewRegistry(),
 		parser:   parser.NewParser(parser.Options{}),
 		log:      log,
 		targets:  make(chan map[string][]*targetgroup.Group, 1),
+		written:  cfg.RemoteWrite,
 	}
 	var err error
-	if m.config, err = scrapeConfig(interval, limits, log); err != nil {
+	if m.config, err = scrapeConfig(cfg.ScrapeInterval, cfg.Limits, log); err != nil {
 		return nil, err
 	}
-	if m.db, err = tsdb.Open(filepath.Join(dir, metricsDir), log, m.registry, tsdbOptions(limits), nil); err != nil {
+	options := tsdbOptions(cfg.Limits)
+	if cfg.RemoteWrite {
+		options.OutOfOrderTimeWindow = options.RetentionDuration
+	}
+	if m.db, err = tsdb.Open(filepath.Join(cfg.Dir, metricsDir), log, m.registry, options, nil); err != nil {
 		return nil, fmt.Errorf("opening the metrics' storage: %w", err)
 	}
 	m.engine = newEngine(m.parser, log, m.registry)
