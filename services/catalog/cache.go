@@ -19,11 +19,12 @@ const (
 )
 
 // cache is a read-through cache with a time to live. Misses of one key at the
-// same time make one read, so that an empty cache is no stampede. Errors are
-// not kept.
+// same time make one read, so that an empty cache is no stampede, unless each is to
+// read for itself. Errors are not kept.
 type cache[V any] struct {
 	ttl     time.Duration // 0 keeps nothing: every read goes to the store
 	limit   int           // entries kept at most
+	alone   bool          // each miss reads for itself, for as long as its caller waits
 	now     func() time.Time
 	counted func(outcome string)
 
@@ -49,16 +50,16 @@ func (c *cache[V]) get(ctx context.Context, key string, load func(context.Contex
 		c.counted(hit)
 		return value, nil
 	}
+	if c.alone {
+		c.counted(miss)
+		return c.read(ctx, key, load)
+	}
 	outcome := coalesced
 	flight := c.flights.DoChan(key, func() (any, error) {
 		outcome = miss // only the flight that this call started runs this function
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), loadWithin)
 		defer cancel()
-		value, err := load(ctx)
-		if err == nil {
-			c.keep(key, value)
-		}
-		return value, err
+		return c.read(ctx, key, load)
 	})
 	var zero V
 	select {
@@ -71,6 +72,15 @@ func (c *cache[V]) get(ctx context.Context, key string, load func(context.Contex
 		}
 		return result.Val.(V), nil
 	}
+}
+
+// read asks the store and keeps what it says.
+func (c *cache[V]) read(ctx context.Context, key string, load func(context.Context) (V, error)) (V, error) {
+	value, err := load(ctx)
+	if err == nil {
+		c.keep(key, value)
+	}
+	return value, err
 }
 
 func (c *cache[V]) peek(key string) (V, bool) {

@@ -86,6 +86,43 @@ func TestCacheJoinsMissesOfOneKey(t *testing.T) {
 	})
 }
 
+func TestCacheWhereEachMissReadsForItself(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var seen counts
+		c := newCache[string](time.Minute, 10, time.Now, seen.add)
+		c.alone = true
+		read := func(ctx context.Context) (string, error) {
+			select {
+			case <-time.After(time.Second):
+				return "value", nil
+			case <-ctx.Done():
+				return "", ctx.Err()
+			}
+		}
+		impatient, leave := context.WithTimeout(t.Context(), 500*time.Millisecond)
+		defer leave()
+		var callers sync.WaitGroup
+		for range 3 {
+			callers.Go(func() {
+				if _, err := c.get(impatient, "a", read); !errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("who did not wait got %v", err)
+				}
+			})
+		}
+		callers.Wait()
+		if _, ok := c.peek("a"); ok {
+			t.Error("a read that its caller ended has filled the cache")
+		}
+		if got, err := c.get(t.Context(), "a", read); err != nil || got != "value" {
+			t.Errorf("who waited got %q, %v", got, err)
+		}
+		if _, err := c.get(t.Context(), "a", read); err != nil {
+			t.Error(err)
+		}
+		seen.want(t, map[string]int{miss: 4, hit: 1})
+	})
+}
+
 func TestCacheReadOutlivesTheCallerThatStartedIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCache[string](time.Minute, 10, time.Now, new(counts).add)

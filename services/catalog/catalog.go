@@ -5,7 +5,8 @@
 // (recommendations).
 //
 // Environment, beside what every service gets: CACHE_TTL (how long an entry is
-// good, "30s" by default, "0s" turns the cache off). The admin port takes
+// good, "30s" by default, "0s" turns the cache off), CACHE_MISSES ("joined" by default; "alone": each
+// miss reads the store for itself, as caches do that nobody thought this through for). The admin port takes
 // POST /cache/flush, which empties the cache.
 package catalog
 
@@ -40,6 +41,10 @@ func build(ctx context.Context, rt *kit.Runtime) (*kit.Parts, error) {
 	if err != nil {
 		return nil, err
 	}
+	alone, err := missesAlone(rt.Env["CACHE_MISSES"])
+	if err != nil {
+		return nil, err
+	}
 	db, err := rt.Store(ctx, schema)
 	if err != nil {
 		return nil, err
@@ -57,6 +62,7 @@ func build(ctx context.Context, rt *kit.Runtime) (*kit.Parts, error) {
 		products: newCache[product](ttl, cacheLimit, time.Now, counter(productsTag)),
 		pages:    newCache[page](ttl, cacheLimit, time.Now, counter(pagesTag)),
 	}
+	srv.products.alone, srv.pages.alone = alone, alone
 	return &kit.Parts{
 		GRPC:  func(r grpc.ServiceRegistrar) { catalogv1.RegisterCatalogServer(r, srv) },
 		Admin: map[string]http.Handler{"POST /cache/flush": http.HandlerFunc(srv.flush)},
@@ -72,6 +78,16 @@ func cacheTTL(text string) (time.Duration, error) {
 		return 0, fmt.Errorf(`reading CACHE_TTL: %q is not a duration such as "30s", or "0s" for no cache`, text)
 	}
 	return ttl, nil
+}
+
+func missesAlone(text string) (bool, error) {
+	switch text {
+	case "", "joined":
+		return false, nil
+	case "alone":
+		return true, nil
+	}
+	return false, fmt.Errorf("reading CACHE_MISSES: %q is neither joined nor alone", text)
 }
 
 // cacheCounter registers the caches' counter and returns what makes a cache's own part of it.

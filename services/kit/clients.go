@@ -28,6 +28,7 @@ type clients struct {
 	grpc    map[string]*grpc.ClientConn
 	http    map[string]*http.Client
 	closers []func() error
+	admin   map[string]http.Handler // routes of the admin port that came with what was opened
 
 	settings settings
 }
@@ -50,7 +51,7 @@ func newRuntime(svc Service, env Env, s settings, telemetry *observability.Telem
 	return &Runtime{
 		Name: svc.Name, Instance: instance, Env: env, Log: telemetry.Log, Telemetry: telemetry, Door: door,
 		clients: clients{
-			edges: map[string]*resilience.Edge{}, grpc: map[string]*grpc.ClientConn{}, http: map[string]*http.Client{},
+			edges: map[string]*resilience.Edge{}, grpc: map[string]*grpc.ClientConn{}, http: map[string]*http.Client{}, admin: map[string]http.Handler{},
 			settings: s,
 		},
 	}, nil
@@ -156,7 +157,7 @@ func (rt *Runtime) HTTP(callee string) (*http.Client, error) {
 }
 
 func (rt *Runtime) openStore(ctx context.Context, schema []string) (*store.DB, error) {
-	cfg := store.Config{URL: rt.Env["DATABASE_URL"], Schema: schema}
+	cfg := store.Config{URL: rt.Env["DATABASE_URL"], Schema: schema, Delay: rt.settings.storeDelay, Readers: rt.settings.storeReaders, Registerer: rt.Telemetry.Registry}
 	switch dir := rt.Env["DATA_DIR"]; dir {
 	case "", ":memory:":
 		cfg.Path = ":memory:"
@@ -168,6 +169,9 @@ func (rt *Runtime) openStore(ctx context.Context, schema []string) (*store.DB, e
 		return nil, err
 	}
 	rt.onClose(db.Close)
+	rt.mu.Lock()
+	defer rt.mu.Unlock()
+	rt.admin["PUT /store"] = http.HandlerFunc(db.ServeDelay)
 	return db, nil
 }
 

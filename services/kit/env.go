@@ -52,6 +52,8 @@ type settings struct {
 	replica             int
 	elsewhere           []string // edges that others measure
 	drain               time.Duration
+	storeDelay          time.Duration
+	storeReaders        int
 }
 
 // defaultDrain is how long requests under way may take when the service is asked to stop.
@@ -66,6 +68,7 @@ func (e Env) settings() (settings, error) {
 	s.adminAddr = e.orElse("ADMIN_HOST", "127.0.0.1") + ":" + strconv.FormatUint(e.number("ADMIN_PORT", 0, 65535, &errs), 10)
 	s.seed = e.number("SEED", 1, 1<<64-1, &errs)
 	s.replica = int(e.number("REPLICA", 1, 1<<20, &errs))
+	s.storeReaders = int(e.number("STORE_READERS", 0, 1000, &errs))
 	s.elsewhere = strings.Split(e["EDGES_MEASURED_ELSEWHERE"], ",")
 	var err error
 	if s.capacity, err = ParseCapacity([]byte(e["CAPACITY"])); err != nil {
@@ -76,6 +79,9 @@ func (e Env) settings() (settings, error) {
 	}
 	if s.drain, err = time.ParseDuration(e.orElse("DRAIN_TIMEOUT", defaultDrain.String())); err != nil || s.drain < 0 {
 		errs = append(errs, fmt.Errorf("DRAIN_TIMEOUT: %q is not a duration, such as 5s", e["DRAIN_TIMEOUT"]))
+	}
+	if s.storeDelay, err = time.ParseDuration(e.orElse("STORE_DELAY", "0s")); err != nil || s.storeDelay < 0 {
+		errs = append(errs, fmt.Errorf("STORE_DELAY: %q is not a duration, such as 20ms", e["STORE_DELAY"]))
 	}
 	return s, errors.Join(errs...)
 }

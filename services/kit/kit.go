@@ -16,9 +16,13 @@
 //	RESILIENCE_POLICIES      policies of its edges and its door, as JSON, see package resilience
 //	DATA_DIR                 the folder of its SQLite file; in memory when it is :memory: or not set
 //	DATABASE_URL             PostgreSQL in place of SQLite
+//	STORE_DELAY              how much of the store's time each statement takes beside its own; 0s unless set, see package store
+//	STORE_READERS            connections that may read at once; 4 unless set, 16 in all with PostgreSQL
 //	SEED, REPLICA            what all randomness comes from; 1 unless set
 //	DRAIN_TIMEOUT            how long requests under way may take when it stops; 5s unless set
 //	OTEL_*, PYROSCOPE_URL    telemetry, see package observability
+//
+// A service with a store also takes PUT /store?delay=50ms on its admin port, which makes the store slow.
 //
 // It knows nothing of the shop's business and nothing of the lab. Several services run in
 // one process: there are no globals, and the environment comes as an argument.

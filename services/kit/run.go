@@ -303,10 +303,12 @@ func (in *instance) adminMux() *http.ServeMux {
 	return mux
 }
 
-// mountAdmin adds the service's own routes.
+// mountAdmin adds the service's own routes, and those of what it opened.
 func (in *instance) mountAdmin(server *http.Server) {
 	mux, _ := server.Handler.(*http.ServeMux) // safe while it serves: ServeMux locks
-	for pattern, handler := range in.parts.Admin {
-		mux.Handle(pattern, handler)
+	for _, routes := range []map[string]http.Handler{in.parts.Admin, in.rt.admin} {
+		for pattern, handler := range routes {
+			mux.Handle(pattern, handler)
+		}
 	}
 }

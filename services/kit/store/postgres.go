@@ -10,12 +10,12 @@ import (
 )
 
 // openPostgres opens a pool of connections. Nothing is dialled before its first use.
-func openPostgres(cfg Config) (*DB, error) {
+func openPostgres(cfg Config, speed *pace) (*DB, error) {
 	conn, err := pgx.ParseConfig(cfg.URL)
 	if err != nil {
 		return nil, fmt.Errorf("database URL: %w", err) // pgx leaves the password out of its message
 	}
-	pool := stdlib.OpenDB(*conn)
+	pool := sql.OpenDB(paced{Connector: stdlib.GetConnector(*conn), pace: speed})
 	connections := cfg.Readers
 	if connections <= 0 {
 		connections = 16

@@ -16,6 +16,13 @@
 // PostgreSQL is asked for it. What fails only because of another transaction
 // (SQLITE_BUSY, serialization failure, deadlock) is run again, so the function
 // given to InTx must have no other effect than on its Tx.
+//
+// # Slowness
+//
+// A database can be made slow (Config.Delay, SetDelay): each statement, and each commit, then needs so much of
+// the store's time before it runs, and holds its connection meanwhile. There is one store: of n statements at once each
+// takes n times as long, as with one disk or one processor, and whoever finds no connection free waits. So latency rises with load,
+// and throughput ends at 1/delay, as those of a database do. SQLite and PostgreSQL are the same in that.
 package store
 
 import (
@@ -26,6 +33,8 @@ import (
 	"math/rand/v2"
 	"os"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // Config says which database to open.
@@ -42,6 +51,10 @@ type Config struct {
 	// Readers is how many connections may read at once beside the writer of
 	// SQLite, or how many connections PostgreSQL gets in all; 0 means 4 and 16.
 	Readers int
+	// Delay is what SetDelay is called with at first.
+	Delay time.Duration
+	// Registerer takes the metrics; nil means that there are none.
+	Registerer prometheus.Registerer
 }
 
 // DB is an open database. It is safe for concurrent use.
@@ -49,6 +62,7 @@ type DB struct {
 	write   *sql.DB
 	read    *sql.DB // the same as write with PostgreSQL
 	dialect dialect
+	pace    *pace
 	temp    string // a folder to remove on closing, "" for none
 }
 
@@ -76,11 +90,21 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 	if cfg.URL != "" {
 		open = openPostgres
 	}
-	db, err := open(cfg)
+	timed := newTimed()
+	speed := &pace{timed: timed}
+	db, err := open(cfg, speed)
 	if err != nil {
 		return nil, fmt.Errorf("opening store: %w", err)
 	}
-	if err := db.migrate(ctx, cfg.Schema); err != nil {
+	db.pace = speed
+	err = db.migrate(ctx, cfg.Schema)
+	if err == nil {
+		err = db.SetDelay(cfg.Delay)
+	}
+	if err == nil && cfg.Registerer != nil {
+		err = db.register(cfg.Registerer, timed)
+	}
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("opening store: %w", err), db.Close())
 	}
 	return db, nil
