@@ -58,7 +58,7 @@ func TestAlertsAreComplete(t *testing.T) {
 		}
 	}
 	for _, want := range []string{
-		"HighErrorRate", "HighLatency", "DoorSaturated", "RetryAmplification", "BreakerOpen", "DeadLetters", "OutboxStuck", "ServiceDown",
+		"HighErrorRate", "HighLatency", "DoorSaturated", "RetryAmplification", "BreakerOpen", "DeadLetters", "OutboxStuck", "QueueBacklog", "ServiceDown",
 	} {
 		if !slices.Contains(names, want) {
 			t.Errorf("there is no alert %s", want)
