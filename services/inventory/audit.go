@@ -24,13 +24,27 @@ WHERE s.initial <> s.available + s.reserved + s.shipped
 	OR s.shipped <> COALESCE(held.shipped, 0)
 ORDER BY s.product_id`
 
-// audit returns the products that are out of balance, each read in one statement and so
+// touched are the products that were ever reserved, or that are not as they were at first.
+const touched = `
+SELECT s.product_id, s.initial, s.available, s.reserved, s.shipped FROM stock s
+WHERE s.available <> s.initial OR s.product_id IN (SELECT product_id FROM reservation_lines)
+ORDER BY s.product_id`
+
+// audit returns the products that are out of balance, and those that were touched, each read in one statement and so
 // in one moment, and every reservation.
 func (s *stock) audit(ctx context.Context) (*inventoryv1.AuditResponse, error) {
 	out := &inventoryv1.AuditResponse{}
 	err := s.each(ctx, unbalanced, func(scan func(...any) error) error {
 		var p inventoryv1.Stock
 		out.Unbalanced = append(out.Unbalanced, &p)
+		return scan(&p.ProductId, &p.Initial, &p.Available, &p.Reserved, &p.Shipped)
+	})
+	if err != nil {
+		return nil, err
+	}
+	err = s.each(ctx, touched, func(scan func(...any) error) error {
+		var p inventoryv1.Stock
+		out.Touched = append(out.Touched, &p)
 		return scan(&p.ProductId, &p.Initial, &p.Available, &p.Reserved, &p.Shipped)
 	})
 	if err != nil {

@@ -7,12 +7,14 @@ import (
 	"log/slog"
 	"net/http"
 	"sort"
+	"strings"
 	"sync"
 	"time"
 
 	"google.golang.org/grpc"
 
 	"github.com/faultline-lab/faultline/services/events"
+	"github.com/faultline-lab/faultline/services/kit/broker"
 	"github.com/faultline-lab/faultline/services/kit/outbox"
 	inventoryv1 "github.com/faultline-lab/faultline/services/proto/shop/inventory/v1"
 	paymentsv1 "github.com/faultline-lab/faultline/services/proto/shop/payments/v1"
@@ -29,13 +31,25 @@ const (
 	eventsInOrder  = "events-in-order" // an order's events were published in their order
 	effectLost     = "effect-lost"     // what was announced is done, not given up
 	booksAgree     = "books-agree"     // payments and the bank know of the same money
+	linearizable   = "linearizable"    // each product's stock is as if inventory had answered one question after the other
 )
 
 // violation is one broken invariant.
 type violation struct {
 	Invariant string   `json:"invariant"`
 	Detail    string   `json:"detail"`
-	Keys      []string `json:"keys"`
+	Keys      []string `json:"keys"` // the order or product that it is about
+	// IdempotencyKeys and Traces are those of the orders among the keys, as far as orders knows them.
+	IdempotencyKeys []string `json:"idempotency_keys,omitempty"`
+	Traces          []string `json:"traces,omitempty"`
+}
+
+// operation is an order as those see it who hold what customers were told against what the shop knows.
+type operation struct {
+	ID    string `json:"id"`
+	Key   string `json:"key"`
+	Trace string `json:"trace"` // of the request that began it
+	Done  bool   `json:"done"`  // confirmed; false: cancelled, or not settled
 }
 
 // report is the answer to an audit.
@@ -46,6 +60,8 @@ type report struct {
 	Settled bool `json:"settled"`
 	// Waiting counts what is under way.
 	Waiting map[string]int `json:"waiting"`
+	// Operations are all orders.
+	Operations []operation `json:"operations"`
 }
 
 // facts are what an audit judges. They were read one after the other while the shop goes on, in the order of the
@@ -53,11 +69,29 @@ type report struct {
 // what was read later; and whatever has effects was written down before, so it must be seen in after.
 type facts struct {
 	before  []*order
+	broker  *messages       // nil where there is no broker to ask
 	givenUp map[string]bool // orders whose event shipping could not handle
+	asking  time.Time       // before inventory was asked
 	stock   *inventoryv1.AuditResponse
+	asked   time.Time // after
 	charges []*paymentsv1.Charge
 	events  []outbox.Row
+	calls   map[string]calls // by order
 	after   []*order
+}
+
+// messages are what the broker keeps.
+type messages struct {
+	shipped uint64            // shipping has acknowledged all announcements up to this place in the stream
+	asked   time.Time         // before the stream was read
+	at      map[string]uint64 // place in the stream of each announcement, by its id
+	dead    map[string]bool   // orders whose announcement is among the dead letters of shipping
+}
+
+// messageStore tells what the broker keeps; the broker's client is one.
+type messageStore interface {
+	Stored(ctx context.Context, stream string) ([]broker.Stored, error)
+	Acknowledged(ctx context.Context, stream, durable string) (uint64, error)
 }
 
 // stockAuditor and chargeAuditor give the other services' side of the facts.
@@ -75,6 +109,7 @@ type auditor struct {
 	dead   *deadLetters
 	stock  stockAuditor
 	money  chargeAuditor
+	broker messageStore // nil: none is asked
 	log    *slog.Logger
 	mu     sync.Mutex // one audit at a time: each reads everything
 }
@@ -115,12 +150,17 @@ func (a *auditor) gather(ctx context.Context) (facts, error) {
 	if f.before, err = a.ledger.all(ctx); err != nil {
 		return facts{}, fmt.Errorf("reading orders: %w", err)
 	}
+	if f.broker, err = a.messages(ctx); err != nil {
+		return facts{}, fmt.Errorf("asking the broker: %w", err)
+	}
 	if f.givenUp, err = a.dead.all(ctx); err != nil {
 		return facts{}, fmt.Errorf("reading dead letters: %w", err)
 	}
+	f.asking = time.Now()
 	if f.stock, err = a.stock.Audit(ctx, &inventoryv1.AuditRequest{}, grpc.MaxCallRecvMsgSize(maxAudit)); err != nil {
 		return facts{}, fmt.Errorf("asking inventory: %w", err)
 	}
+	f.asked = time.Now()
 	charges, err := a.money.Audit(ctx, &paymentsv1.AuditRequest{}, grpc.MaxCallRecvMsgSize(maxAudit))
 	if err != nil {
 		return facts{}, fmt.Errorf("asking payments: %w", err)
@@ -129,10 +169,55 @@ func (a *auditor) gather(ctx context.Context) (facts, error) {
 	if f.events, err = a.ledger.outbox.Rows(ctx); err != nil {
 		return facts{}, err
 	}
+	if f.calls, err = a.ledger.calls(ctx); err != nil {
+		return facts{}, fmt.Errorf("reading what inventory was asked: %w", err)
+	}
 	if f.after, err = a.ledger.all(ctx); err != nil {
 		return facts{}, fmt.Errorf("reading orders again: %w", err)
 	}
 	return f, nil
+}
+
+// messages reads what the broker keeps: first how far shipping is, for what it has acknowledged by then has its effect by now.
+func (a *auditor) messages(ctx context.Context) (*messages, error) {
+	if a.broker == nil {
+		return nil, nil
+	}
+	shipped, err := a.broker.Acknowledged(ctx, events.OrdersStream, shippingConsumer)
+	if err != nil {
+		return nil, err
+	}
+	m := &messages{shipped: shipped, asked: time.Now(), at: map[string]uint64{}, dead: map[string]bool{}}
+	kept, err := a.broker.Stored(ctx, events.OrdersStream)
+	if err != nil {
+		return nil, err
+	}
+	for _, msg := range kept {
+		if msg.Subject == events.OrdersConfirmed {
+			m.at[msg.ID] = msg.Seq
+		}
+	}
+	letters, err := a.broker.Stored(ctx, events.DeadLettersStream)
+	if err != nil {
+		return nil, err
+	}
+	for _, msg := range letters {
+		if id, is := strings.CutPrefix(msg.ID, shippingConsumer+"/"); is {
+			m.dead[orderOf(id)] = true
+		}
+	}
+	return m, nil
+}
+
+// shippingConsumer is how shipping is called at the broker.
+const shippingConsumer = "shipping"
+
+// orderOf takes the order out of the id of an event: orders/o-1/1.
+func orderOf(event string) string {
+	if parts := strings.Split(event, "/"); len(parts) == 3 {
+		return parts[1]
+	}
+	return ""
 }
 
 // judge compares the facts.
@@ -142,6 +227,7 @@ func judge(f facts) report {
 	j.charges()
 	j.reservations()
 	j.events()
+	j.messages()
 	j.keys()
 	for _, o := range f.before {
 		switch o.state {
@@ -151,10 +237,14 @@ func judge(f facts) report {
 			j.cancelled(o)
 		}
 	}
+	j.settle()
+	if j.out.Settled {
+		j.linearizable()
+	}
 	sort.SliceStable(j.out.Violations, func(i, k int) bool {
 		return j.out.Violations[i].Invariant < j.out.Violations[k].Invariant
 	})
-	j.settle()
+	j.operations()
 	return j.out
 }
 
@@ -165,13 +255,14 @@ type judgement struct {
 	chargeOf    map[string]*paymentsv1.Charge
 	reservedFor map[string]string // state of the reservation
 	eventsOf    map[string][]outbox.Row
+	broken      map[string]bool // orders that something is wrong with already
 	out         report
 }
 
 func newJudgement(f facts) *judgement {
 	j := &judgement{
 		facts: f, known: make(map[string]*order, len(f.after)), chargeOf: make(map[string]*paymentsv1.Charge, len(f.charges)),
-		reservedFor: make(map[string]string), eventsOf: make(map[string][]outbox.Row),
+		reservedFor: make(map[string]string), eventsOf: make(map[string][]outbox.Row), broken: make(map[string]bool),
 		out: report{Violations: []violation{}},
 	}
 	for _, o := range f.after {
@@ -193,7 +284,22 @@ func newJudgement(f facts) *judgement {
 }
 
 func (j *judgement) violated(invariant, key, format string, args ...any) {
-	j.out.Violations = append(j.out.Violations, violation{Invariant: invariant, Detail: fmt.Sprintf(format, args...), Keys: []string{key}})
+	j.violatedBy(invariant, []string{key}, format, args...)
+}
+
+// violatedBy notes a violation with all that is known of the orders among its keys.
+func (j *judgement) violatedBy(invariant string, keys []string, format string, args ...any) {
+	v := violation{Invariant: invariant, Detail: fmt.Sprintf(format, args...), Keys: keys}
+	for _, key := range keys {
+		j.broken[key] = true
+		if o := j.known[key]; o != nil {
+			v.IdempotencyKeys = append(v.IdempotencyKeys, o.key)
+			if id := o.traceID(); id != "" {
+				v.Traces = append(v.Traces, id)
+			}
+		}
+	}
+	j.out.Violations = append(j.out.Violations, v)
 }
 
 func (j *judgement) stock() {
@@ -250,13 +356,42 @@ func (j *judgement) events() {
 	}
 }
 
+// messages holds the outbox against what the broker keeps, and what shipping acknowledged against what it did.
+func (j *judgement) messages() {
+	if j.broker == nil {
+		return
+	}
+	rows := make(map[string]bool, len(j.facts.events))
+	for _, e := range j.facts.events {
+		rows[e.ID] = true
+		_, kept := j.broker.at[e.ID]
+		if e.Subject == events.OrdersConfirmed && !kept && !e.Published.IsZero() && e.Published.Before(j.broker.asked) {
+			j.violated(effectLost, e.Aggregate, "its event was published, but the broker does not have it any more")
+		}
+	}
+	for id := range j.broker.at {
+		if !rows[id] {
+			j.violated(eventOnce, orderOf(id), "announced by the message %s, of which the outbox knows nothing", id)
+		}
+	}
+	for _, o := range j.before {
+		if o.state != confirmed || j.reservedFor[o.id] != "reserved" || j.givenUp[o.id] || j.broker.dead[o.id] {
+			continue
+		}
+		for _, e := range j.eventsOf[o.id] {
+			if at, kept := j.broker.at[e.ID]; kept && at <= j.broker.shipped {
+				j.violated(effectLost, o.id, "shipping acknowledged its event, but nothing was shipped")
+			}
+		}
+	}
+}
+
 func (j *judgement) keys() {
 	seen := make(map[[2]string]string, len(j.before))
 	for _, o := range j.before {
 		key := [2]string{o.account, o.key}
 		if first, ok := seen[key]; ok {
-			j.out.Violations = append(j.out.Violations, violation{Invariant: keyOnce, Keys: []string{first, o.id},
-				Detail: fmt.Sprintf("account %s has two orders under the key %s", o.account, o.key)})
+			j.violatedBy(keyOnce, []string{first, o.id}, "account %s has two orders under the key %s", o.account, o.key)
 		}
 		seen[key] = o.id
 	}
@@ -312,6 +447,9 @@ func (j *judgement) announced(id string) int {
 func (j *judgement) settle() {
 	sagas, unpublished, unshipped := 0, 0, 0
 	for _, o := range j.after {
+		if j.broken[o.id] { // what it waits for may never come
+			continue
+		}
 		if !o.state.final() {
 			sagas++
 		}
@@ -326,6 +464,14 @@ func (j *judgement) settle() {
 	}
 	j.out.Waiting = map[string]int{"sagas": sagas, "outbox": unpublished, "unshipped": unshipped}
 	j.out.Settled = sagas+unpublished+unshipped == 0 && len(j.before) == len(j.after)
+}
+
+// operations lists all orders.
+func (j *judgement) operations() {
+	j.out.Operations = make([]operation, len(j.before))
+	for i, o := range j.before {
+		j.out.Operations[i] = operation{ID: o.id, Key: o.key, Trace: o.traceID(), Done: o.state == confirmed}
+	}
 }
 
 func orElse(text, otherwise string) string {

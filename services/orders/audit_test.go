@@ -38,7 +38,8 @@ func soundFacts() facts {
 			{OrderId: "refunded", AmountCents: 100, State: "refunded", BankCaptures: 1, BankRefunds: 1},
 			{OrderId: "declined", AmountCents: 100, State: "declined"},
 		},
-		events: []outbox.Row{{Aggregate: "confirmed", Subject: events.OrdersConfirmed, Seq: 1, Published: published}},
+		broker: &messages{shipped: 3, asked: published.Add(time.Second), at: map[string]uint64{"orders/confirmed/1": 3}, dead: map[string]bool{}},
+		events: []outbox.Row{{ID: "orders/confirmed/1", Aggregate: "confirmed", Subject: events.OrdersConfirmed, Seq: 1, Published: published}},
 	}
 }
 
@@ -109,7 +110,7 @@ func TestJudge(t *testing.T) {
 			[]string{"books-agree confirmed: the bank holds 0"}},
 		{"confirmed without stock", func(f *facts) { f.stock.Reservations = f.stock.Reservations[1:] },
 			[]string{"saga-whole confirmed: its stock is not reserved"}},
-		{"confirmed without an event", func(f *facts) { f.events = nil },
+		{"confirmed without an event", func(f *facts) { f.events, f.broker = nil, nil },
 			[]string{"event-once confirmed: it has 0 events orders.confirmed"}},
 		{"confirmed with two events", func(f *facts) {
 			f.events = append(f.events, outbox.Row{Aggregate: "confirmed", Subject: events.OrdersConfirmed, Seq: 2, Published: time.Unix(1001, 0)})
@@ -128,13 +129,32 @@ func TestJudge(t *testing.T) {
 			[]string{"event-once confirmed: announced, but the order is charged", "event-once confirmed: shipped, but the order is charged"}},
 		{"confirmed but given up", func(f *facts) {
 			f.stock.Reservations[0].State = "reserved"
+			f.broker = nil
 			f.givenUp = map[string]bool{"confirmed": true}
 		}, []string{"effect-lost confirmed: shipping gave it up"}},
+		{"acknowledged but not shipped", func(f *facts) { f.stock.Reservations[0].State = "reserved" },
+			[]string{"effect-lost confirmed: shipping acknowledged its event, but nothing was shipped"}},
+		{"not acknowledged and not shipped", func(f *facts) {
+			f.stock.Reservations[0].State = "reserved"
+			f.broker.shipped = 2
+		}, nil},
+		{"a dead letter that nobody noted yet", func(f *facts) {
+			f.stock.Reservations[0].State = "reserved"
+			f.broker.dead["confirmed"] = true
+		}, nil},
+		{"lost by the broker", func(f *facts) { f.broker.at = map[string]uint64{} },
+			[]string{"effect-lost confirmed: the broker does not have it any more"}},
+		{"published after the broker was asked", func(f *facts) {
+			f.broker.at = map[string]uint64{}
+			f.events[0].Published = f.broker.asked.Add(time.Second)
+		}, nil},
+		{"a message without a row", func(f *facts) { f.broker.at["orders/nothing/1"] = 4 },
+			[]string{"event-once nothing: announced by the message orders/nothing/1, of which the outbox knows nothing"}},
 		{"given up, then shipped by hand", func(f *facts) { f.givenUp = map[string]bool{"confirmed": true} }, nil},
 		// What is under way is no violation.
 		{"an order under way", func(f *facts) {
 			f.stock.Reservations[0].State = "reserved"
-			f.events = nil
+			f.events, f.broker = nil, nil
 			set(f, "confirmed", charged)
 		}, nil},
 		{"begun during the audit", func(f *facts) {
@@ -142,7 +162,10 @@ func TestJudge(t *testing.T) {
 			f.stock.Reservations = append(f.stock.Reservations, &inventoryv1.Reservation{OrderId: "new", State: "reserved"})
 			f.charges = append(f.charges, &paymentsv1.Charge{OrderId: "new", State: "pending", BankCaptures: 1, BankBalanceCents: 7})
 		}, nil},
-		{"not shipped yet", func(f *facts) { f.stock.Reservations[0].State = "reserved" }, nil},
+		{"not shipped yet", func(f *facts) {
+			f.stock.Reservations[0].State = "reserved"
+			f.broker.shipped = 0
+		}, nil},
 		{"tombstones without orders", func(f *facts) {
 			f.stock.Reservations = append(f.stock.Reservations, &inventoryv1.Reservation{OrderId: "ghost", State: "released"})
 			f.charges = append(f.charges, &paymentsv1.Charge{OrderId: "ghost", State: "refunded"})
@@ -190,7 +213,7 @@ func TestSettled(t *testing.T) {
 			f.after = append(f.after[:4:4], &order{id: "new", state: cancelled})
 		}, map[string]int{"sagas": 0, "outbox": 0, "unshipped": 0}},
 		{"an event is not published", func(f *facts) { f.events[0].Published = time.Time{} }, map[string]int{"sagas": 0, "outbox": 1, "unshipped": 0}},
-		{"an order is not shipped", func(f *facts) { f.stock.Reservations[0].State = "reserved" }, map[string]int{"sagas": 0, "outbox": 0, "unshipped": 1}},
+		{"an order is not shipped", func(f *facts) { f.stock.Reservations[0].State, f.broker = "reserved", nil }, map[string]int{"sagas": 0, "outbox": 0, "unshipped": 1}},
 	}
 	for i, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -272,6 +295,16 @@ func mustExec(t *testing.T, l *life, sql string) {
 	}
 }
 
+// theOrder is the only order there is.
+func (l *life) theOrder(t *testing.T) *order {
+	t.Helper()
+	all, err := l.sagas.ledger.all(t.Context())
+	if err != nil || len(all) != 1 {
+		t.Fatalf("%d orders, %v", len(all), err)
+	}
+	return all[0]
+}
+
 type failingBooks struct{}
 
 func (failingBooks) Audit(context.Context, *inventoryv1.AuditRequest, ...grpc.CallOption) (*inventoryv1.AuditResponse, error) {
@@ -288,7 +321,7 @@ func TestAuditOverHTTP(t *testing.T) {
 		return rec.Code, strings.TrimSpace(rec.Body.String())
 	}
 	code, body := ask()
-	want := `{"violations":[],"checked":{"charges":1,"events":1,"orders":1,"reservations":1},"settled":false,"waiting":{"outbox":1,"sagas":0,"unshipped":1}}`
+	want := `{"violations":[],"checked":{"charges":1,"events":1,"orders":1,"reservations":1},"settled":false,"waiting":{"outbox":1,"sagas":0,"unshipped":1},"operations":[{"id":"` + l.theOrder(t).id + `","key":"k-1","trace":"","done":true}]}`
 	if code != 200 || body != want {
 		t.Errorf("got %d %s, want %s", code, body, want)
 	}

@@ -53,7 +53,7 @@ func liveAndDie(text string) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	db, err := store.Open(ctx, store.Config{Path: v.Path, Schema: []string{schema, outbox.Schema("orders")}})
+	db, err := store.Open(ctx, store.Config{Path: v.Path, Schema: []string{schema, callsSchema, outbox.Schema("orders")}})
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -101,6 +102,19 @@ func fingerprint(req *ordersv1.PlaceOrderRequest) string {
 	}
 	sum := sha256.Sum256(data)
 	return hex.EncodeToString(sum[:])
+}
+
+// traceID is the id of the trace of the request that began the order; empty when it had none.
+func (o *order) traceID() string {
+	var carrier map[string]string
+	if err := json.Unmarshal([]byte(o.trace), &carrier); err != nil {
+		return ""
+	}
+	parts := strings.Split(carrier["traceparent"], "-") // version-trace-span-flags
+	if len(parts) != 4 {
+		return ""
+	}
+	return parts[1]
 }
 
 func (o *order) protoLines() []*inventoryv1.Line {

@@ -59,7 +59,7 @@ func Service() kit.Service {
 }
 
 func build(ctx context.Context, rt *kit.Runtime) (*kit.Parts, error) {
-	db, err := rt.Store(ctx, schema, deadLetterSchema, outbox.Schema("orders"))
+	db, err := rt.Store(ctx, schema, callsSchema, deadLetterSchema, outbox.Schema("orders"))
 	if err != nil {
 		return nil, fmt.Errorf("opening the store: %w", err)
 	}
@@ -94,7 +94,8 @@ func build(ctx context.Context, rt *kit.Runtime) (*kit.Parts, error) {
 	}
 	dead := &deadLetters{db: db, log: rt.Log}
 	p, err := parts(ctx, s, rt.Instance, &auditor{
-		ledger: s.ledger, dead: dead, stock: inventoryv1.NewInventoryClient(stock), money: paymentsv1.NewPaymentsClient(money), log: rt.Log,
+		ledger: s.ledger, dead: dead, stock: inventoryv1.NewInventoryClient(stock), money: paymentsv1.NewPaymentsClient(money),
+		broker: client, log: rt.Log,
 	})
 	if err != nil {
 		return nil, err

@@ -144,12 +144,12 @@ func (s *sagas) putBack(ctx context.Context, id string, why error) {
 func (s *sagas) takeOver(ctx context.Context, o *order) error {
 	was, owner := o.state, o.owner
 	o.owner = s.driver
-	p := atTakenOver
+	p, also := atTakenOver, note(nil)
 	if o.state == pending || o.state == reserved {
 		o.state, o.code, o.reason = compensating, grpccodes.Aborted, "interrupted while "+string(was)
-		p = atTurned
+		p, also = atTurned, noteRelease(o.id, time.Now())
 	}
-	if err := s.save(ctx, o, p); err != nil {
+	if err := s.save(ctx, o, p, also); err != nil {
 		return err
 	}
 	s.log.InfoContext(ctx, "saga taken over", "order", o.id, "was", string(was), "now", string(o.state), "owner_before", owner, "tries", o.tries)

@@ -205,14 +205,16 @@ func (s *sagas) drive(ctx context.Context, o *order, card string) error {
 }
 
 func (s *sagas) reserve(ctx context.Context, o *order) error {
+	asked := time.Now()
 	_, err := s.stock.Reserve(ctx, &inventoryv1.ReserveRequest{OrderId: o.id, Lines: o.protoLines()})
+	answered := noteReserve(o.id, asked, time.Now(), reserveOutcome(err))
 	s.probe.reached(atReserveAnswered, o.id)
 	if err != nil {
-		return s.turn(ctx, o, "inventory", err)
+		return s.turn(ctx, o, "inventory", err, answered)
 	}
 	// From here on payments may be asked, so undoing must include it.
 	o.state, o.undoCharge = reserved, true
-	return s.save(ctx, o, atReserved)
+	return s.save(ctx, o, atReserved, answered)
 }
 
 func (s *sagas) charge(ctx context.Context, o *order, card string) error {
@@ -220,13 +222,13 @@ func (s *sagas) charge(ctx context.Context, o *order, card string) error {
 	s.probe.reached(atChargeAnswered, o.id)
 	if err != nil {
 		o.undoCharge = s.bug != bug.ForgetRefund
-		return s.turn(ctx, o, "payments", err)
+		return s.turn(ctx, o, "payments", err, nil)
 	}
 	if s.bug == bug.PublishBeforeCommit {
 		s.announceTooSoon(ctx, o)
 	}
 	o.state = charged
-	return s.save(ctx, o, atCharged)
+	return s.save(ctx, o, atCharged, nil)
 }
 
 func (s *sagas) confirm(ctx context.Context, o *order) error {
@@ -249,7 +251,7 @@ func (s *sagas) confirm(ctx context.Context, o *order) error {
 // turn writes down that the saga goes back, because of err. A definite refusal is undone at once, by the caller's
 // next step. When the outcome is unknown, the callee is in trouble: undoing is left to recovery, and the error is
 // *unanswered.
-func (s *sagas) turn(ctx context.Context, o *order, callee string, err error) error {
+func (s *sagas) turn(ctx context.Context, o *order, callee string, err error, also note) error {
 	open := &unanswered{callee: callee, err: err}
 	o.state = compensating
 	if refused(err) {
@@ -260,7 +262,7 @@ func (s *sagas) turn(ctx context.Context, o *order, callee string, err error) er
 	}
 	s.log.WarnContext(ctx, "saga turned back", "order", o.id, "callee", callee, "code", status.Code(err).String(),
 		"why", o.reason, "undo_charge", o.undoCharge, "undo_reserve", o.undoReserve)
-	if err := s.save(ctx, o, atTurned); err != nil {
+	if err := s.save(ctx, o, atTurned, notes(also, noteRelease(o.id, time.Now()))); err != nil {
 		return err
 	}
 	if refused(err) {
@@ -299,13 +301,13 @@ func (s *sagas) undo(ctx context.Context, o *order) error {
 	if failed != nil {
 		s.log.WarnContext(ctx, "compensation failed, will retry", "order", o.id, "tries", o.tries+1, "error", failed.Error())
 		s.park(o)
-		if err := s.save(ctx, o, atTurned); err != nil {
+		if err := s.save(ctx, o, atTurned, nil); err != nil {
 			return err
 		}
 		return errParked
 	}
 	o.state, o.owner = cancelled, ""
-	if err := s.save(ctx, o, atCancelled); err != nil {
+	if err := s.save(ctx, o, atCancelled, noteReleased(o.id, time.Now())); err != nil {
 		return err
 	}
 	s.metrics.total.WithLabelValues(string(cancelled)).Inc()
@@ -326,11 +328,11 @@ func (s *sagas) park(o *order) {
 	o.tries++
 }
 
-// save writes the saga down.
-func (s *sagas) save(ctx context.Context, o *order, p point) error {
+// save writes the saga down, and in the same transaction what else is to be noted.
+func (s *sagas) save(ctx context.Context, o *order, p point, also note) error {
 	ctx, cancel := writing(ctx)
 	defer cancel()
-	if err := s.ledger.save(ctx, o, nil); err != nil {
+	if err := s.ledger.save(ctx, o, also); err != nil {
 		return fmt.Errorf("writing down %s: %w", o.state, err)
 	}
 	s.probe.reached(p, o.id)

@@ -86,7 +86,7 @@ func (l *ledger) create(ctx context.Context, o *order) (row *order, isNew bool, 
 
 // save writes down what a driver changed in its saga, and raises the version. The error is errLost when
 // somebody else changed the saga since it was read. also runs in the same transaction; nil means nothing.
-func (l *ledger) save(ctx context.Context, o *order, also func(context.Context, *store.Tx) error) error {
+func (l *ledger) save(ctx context.Context, o *order, also note) error {
 	err := l.db.InTx(ctx, func(ctx context.Context, tx *store.Tx) error {
 		res, err := tx.ExecContext(ctx, `UPDATE orders SET state = ?, reason = ?, code = ?, undo_charge = ?, undo_reserve = ?,
 			version = version + 1, owner = ?, due_ms = ?, tries = ? WHERE id = ? AND version = ?`,

@@ -136,7 +136,7 @@ func (w *world) Reserve(ctx context.Context, req *inventoryv1.ReserveRequest, _ 
 			return status.Error(codes.Aborted, "released")
 		case "":
 			if w.stock == 0 {
-				return status.Error(codes.FailedPrecondition, "not enough stock")
+				return status.Error(codes.FailedPrecondition, "not enough stock of p-1: wanted 1, available 0")
 			}
 			w.stock--
 			w.reservations[order] = "reserved"
@@ -276,7 +276,7 @@ func (c *crashAt) reached(p point, _ string) {
 // begin starts a life on a store that may have seen lives before.
 func begin(t *testing.T, w *world, path string, p probe) *life {
 	t.Helper()
-	db, err := store.Open(t.Context(), store.Config{Path: path, Schema: []string{schema, deadLetterSchema, outbox.Schema("orders")}})
+	db, err := store.Open(t.Context(), store.Config{Path: path, Schema: []string{schema, callsSchema, deadLetterSchema, outbox.Schema("orders")}})
 	if err != nil {
 		t.Fatal(err)
 	}

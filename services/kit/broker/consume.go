@@ -22,8 +22,11 @@ type Consumer struct {
 	Stream  string
 	Durable string // its name, under which the broker remembers how far it is
 	Subject string // a subject or pattern of the stream
-	// MaxDeliver is how often a message is tried before it is a dead letter; 0 means 5.
+	// MaxDeliver is how often a message is tried before it is a dead letter; 0 means 5, below 0 for ever, whatever the error.
 	MaxDeliver int
+	// Ordered has the messages handled one after the other: the next one comes when the one before is settled. So
+	// none overtakes another, and one that cannot be settled holds up all that come after it.
+	Ordered bool
 	// Backoff is how long to wait before the second try, the third and so on;
 	// the last one repeats. Empty means 100ms, 500ms, 2s.
 	Backoff []time.Duration
@@ -70,8 +73,11 @@ const (
 const grace = 2 * time.Second
 
 func (c Consumer) withDefaults() Consumer {
-	if c.MaxDeliver <= 0 {
+	if c.MaxDeliver == 0 {
 		c.MaxDeliver = 5
+	}
+	if c.Ordered {
+		c.Concurrency = 1
 	}
 	if len(c.Backoff) == 0 {
 		c.Backoff = []time.Duration{100 * time.Millisecond, 500 * time.Millisecond, 2 * time.Second}
@@ -120,6 +126,9 @@ func cannotBe(err error) bool {
 		errors.Is(err, jetstream.ErrInvalidConsumerName) || errors.Is(err, jetstream.ErrInvalidStreamName) || errors.Is(err, jetstream.ErrInvalidSubject)
 }
 
+// givesUp tells whether there is an end to trying.
+func (c Consumer) givesUp() bool { return c.MaxDeliver > 0 }
+
 type worker struct {
 	*Client
 	Consumer
@@ -157,14 +166,18 @@ func (w *worker) consume(ctx, handling context.Context) error {
 func (w *worker) subscribe(ctx context.Context) (jetstream.MessagesContext, error) {
 	limit, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
-	consumer, err := w.js.CreateOrUpdateConsumer(limit, w.Stream, jetstream.ConsumerConfig{
+	config := jetstream.ConsumerConfig{
 		Durable:       w.Durable,
 		FilterSubject: w.Subject,
 		AckPolicy:     jetstream.AckExplicitPolicy,
 		AckWait:       w.AckWait,
 		// Counted here, not there: the broker would drop what it gave up silently.
 		MaxDeliver: -1,
-	})
+	}
+	if w.Ordered {
+		config.MaxAckPending = 1
+	}
+	consumer, err := w.js.CreateOrUpdateConsumer(limit, w.Stream, config)
 	if err != nil {
 		return nil, err
 	}
@@ -195,7 +208,7 @@ func (w *worker) process(ctx context.Context, msg jetstream.Msg) {
 	ctx, span := w.startSpan(ctx, msg, m)
 	defer span.End()
 	var err error
-	if m.Attempt > w.MaxDeliver {
+	if w.givesUp() && m.Attempt > w.MaxDeliver {
 		// Those who got it before died over it without saying so.
 		err = Permanent(fmt.Errorf("delivered %d times, never answered", m.Attempt-1))
 	} else {
@@ -247,7 +260,7 @@ func (w *worker) settle(ctx context.Context, msg jetstream.Msg, m Message, err e
 	case errors.Is(err, ErrDuplicate):
 		w.tell(ctx, m, msg.Ack())
 		return outcomeDuplicate
-	case m.Attempt >= w.MaxDeliver || errors.As(err, &permanent):
+	case w.givesUp() && (m.Attempt >= w.MaxDeliver || errors.As(err, &permanent)):
 		e := w.bury(ctx, msg, m, err)
 		if e == nil {
 			w.tell(ctx, m, msg.TermWithReason("dead letter"))

@@ -481,6 +481,7 @@ type AuditResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Unbalanced    []*Stock               `protobuf:"bytes,1,rep,name=unbalanced,proto3" json:"unbalanced,omitempty"`
 	Reservations  []*Reservation         `protobuf:"bytes,2,rep,name=reservations,proto3" json:"reservations,omitempty"`
+	Touched       []*Stock               `protobuf:"bytes,3,rep,name=touched,proto3" json:"touched,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -525,6 +526,13 @@ func (x *AuditResponse) GetUnbalanced() []*Stock {
 func (x *AuditResponse) GetReservations() []*Reservation {
 	if x != nil {
 		return x.Reservations
+	}
+	return nil
+}
+
+func (x *AuditResponse) GetTouched() []*Stock {
+	if x != nil {
+		return x.Touched
 	}
 	return nil
 }
@@ -610,12 +618,13 @@ const file_shop_inventory_v1_inventory_proto_rawDesc = "" +
 	"\vShipRequest\x12\x19\n" +
 	"\border_id\x18\x01 \x01(\tR\aorderId\"\x0e\n" +
 	"\fShipResponse\"\x0e\n" +
-	"\fAuditRequest\"\x8d\x01\n" +
+	"\fAuditRequest\"\xc1\x01\n" +
 	"\rAuditResponse\x128\n" +
 	"\n" +
 	"unbalanced\x18\x01 \x03(\v2\x18.shop.inventory.v1.StockR\n" +
 	"unbalanced\x12B\n" +
-	"\freservations\x18\x02 \x03(\v2\x1e.shop.inventory.v1.ReservationR\freservations\">\n" +
+	"\freservations\x18\x02 \x03(\v2\x1e.shop.inventory.v1.ReservationR\freservations\x122\n" +
+	"\atouched\x18\x03 \x03(\v2\x18.shop.inventory.v1.StockR\atouched\">\n" +
 	"\vReservation\x12\x19\n" +
 	"\border_id\x18\x01 \x01(\tR\aorderId\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state2\x8e\x03\n" +
@@ -657,21 +666,22 @@ var file_shop_inventory_v1_inventory_proto_depIdxs = []int32{
 	2,  // 0: shop.inventory.v1.ReserveRequest.lines:type_name -> shop.inventory.v1.Line
 	1,  // 1: shop.inventory.v1.AuditResponse.unbalanced:type_name -> shop.inventory.v1.Stock
 	11, // 2: shop.inventory.v1.AuditResponse.reservations:type_name -> shop.inventory.v1.Reservation
-	0,  // 3: shop.inventory.v1.Inventory.GetStock:input_type -> shop.inventory.v1.GetStockRequest
-	3,  // 4: shop.inventory.v1.Inventory.Reserve:input_type -> shop.inventory.v1.ReserveRequest
-	5,  // 5: shop.inventory.v1.Inventory.Release:input_type -> shop.inventory.v1.ReleaseRequest
-	7,  // 6: shop.inventory.v1.Inventory.Ship:input_type -> shop.inventory.v1.ShipRequest
-	9,  // 7: shop.inventory.v1.Inventory.Audit:input_type -> shop.inventory.v1.AuditRequest
-	1,  // 8: shop.inventory.v1.Inventory.GetStock:output_type -> shop.inventory.v1.Stock
-	4,  // 9: shop.inventory.v1.Inventory.Reserve:output_type -> shop.inventory.v1.ReserveResponse
-	6,  // 10: shop.inventory.v1.Inventory.Release:output_type -> shop.inventory.v1.ReleaseResponse
-	8,  // 11: shop.inventory.v1.Inventory.Ship:output_type -> shop.inventory.v1.ShipResponse
-	10, // 12: shop.inventory.v1.Inventory.Audit:output_type -> shop.inventory.v1.AuditResponse
-	8,  // [8:13] is the sub-list for method output_type
-	3,  // [3:8] is the sub-list for method input_type
-	3,  // [3:3] is the sub-list for extension type_name
-	3,  // [3:3] is the sub-list for extension extendee
-	0,  // [0:3] is the sub-list for field type_name
+	1,  // 3: shop.inventory.v1.AuditResponse.touched:type_name -> shop.inventory.v1.Stock
+	0,  // 4: shop.inventory.v1.Inventory.GetStock:input_type -> shop.inventory.v1.GetStockRequest
+	3,  // 5: shop.inventory.v1.Inventory.Reserve:input_type -> shop.inventory.v1.ReserveRequest
+	5,  // 6: shop.inventory.v1.Inventory.Release:input_type -> shop.inventory.v1.ReleaseRequest
+	7,  // 7: shop.inventory.v1.Inventory.Ship:input_type -> shop.inventory.v1.ShipRequest
+	9,  // 8: shop.inventory.v1.Inventory.Audit:input_type -> shop.inventory.v1.AuditRequest
+	1,  // 9: shop.inventory.v1.Inventory.GetStock:output_type -> shop.inventory.v1.Stock
+	4,  // 10: shop.inventory.v1.Inventory.Reserve:output_type -> shop.inventory.v1.ReserveResponse
+	6,  // 11: shop.inventory.v1.Inventory.Release:output_type -> shop.inventory.v1.ReleaseResponse
+	8,  // 12: shop.inventory.v1.Inventory.Ship:output_type -> shop.inventory.v1.ShipResponse
+	10, // 13: shop.inventory.v1.Inventory.Audit:output_type -> shop.inventory.v1.AuditResponse
+	9,  // [9:14] is the sub-list for method output_type
+	4,  // [4:9] is the sub-list for method input_type
+	4,  // [4:4] is the sub-list for extension type_name
+	4,  // [4:4] is the sub-list for extension extendee
+	0,  // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_shop_inventory_v1_inventory_proto_init() }

@@ -42,7 +42,8 @@ type InventoryClient interface {
 	Release(ctx context.Context, in *ReleaseRequest, opts ...grpc.CallOption) (*ReleaseResponse, error)
 	// Ship turns a reservation into shipped goods. Idempotent; FAILED_PRECONDITION when nothing is reserved.
 	Ship(ctx context.Context, in *ShipRequest, opts ...grpc.CallOption) (*ShipResponse, error)
-	// Audit gives every reservation, and the products whose totals do not add up, for the invariants.
+	// Audit gives every reservation, every product that was ever reserved or is out of balance, and the products whose
+	// totals do not add up, for the invariants.
 	Audit(ctx context.Context, in *AuditRequest, opts ...grpc.CallOption) (*AuditResponse, error)
 }
 
@@ -120,7 +121,8 @@ type InventoryServer interface {
 	Release(context.Context, *ReleaseRequest) (*ReleaseResponse, error)
 	// Ship turns a reservation into shipped goods. Idempotent; FAILED_PRECONDITION when nothing is reserved.
 	Ship(context.Context, *ShipRequest) (*ShipResponse, error)
-	// Audit gives every reservation, and the products whose totals do not add up, for the invariants.
+	// Audit gives every reservation, every product that was ever reserved or is out of balance, and the products whose
+	// totals do not add up, for the invariants.
 	Audit(context.Context, *AuditRequest) (*AuditResponse, error)
 	mustEmbedUnimplementedInventoryServer()
 }
