@@ -419,7 +419,7 @@ func TestRemovingEndsWhenClientsCloseDownloads(t *testing.T) {
 		return
 	}
 	for range 6 {
-		l := newLab(t, Config{})
+		l := newLab(t, Config{CallWithin: 30 * time.Second}) // what hangs hangs for good; a busy machine is slow
 		address := l.proxy("a->b#1", serve(t, flood))
 		stop := impatientClients(address)
 		l.toxic("a-%3Eb%231", `{"type":"latency","attributes":{"latency":30,"jitter":10}}`)
@@ -433,7 +433,7 @@ func TestRemovingEndsWhenClientsCloseDownloads(t *testing.T) {
 }
 
 func TestRemovingUnderClosingClientsEndsAndCutsNobody(t *testing.T) {
-	l := newLab(t, Config{})
+	l := newLab(t, Config{CallWithin: 30 * time.Second})
 	address := l.proxy("a->b#1", serve(t, generous))
 	stop := impatientClients(address)
 	patient := dial(t, address)
@@ -441,12 +441,9 @@ func TestRemovingUnderClosingClientsEndsAndCutsNobody(t *testing.T) {
 		l.toxic("a-%3Eb%231", `{"type":"latency","attributes":{"latency":30,"jitter":10}}`)
 		before := l.traffic("a->b#1").Toxics[0].Hits
 		eventually(t, "answers were delayed", func() bool { return l.traffic("a->b#1").Toxics[0].Hits > before+10 })
-		start := time.Now()
-		if status, _ := l.do("DELETE", "/proxies/a-%3Eb%231/toxics/latency_downstream", "", nil); status != http.StatusNoContent {
-			t.Errorf("removing answered %d", status)
-		}
-		if took := time.Since(start); took > 2*time.Second {
-			t.Errorf("removing took %s", took)
+		status, header := l.do("DELETE", "/proxies/a-%3Eb%231/toxics/latency_downstream", "", nil)
+		if cut, why := ConnectionsCut(header); status != http.StatusNoContent || cut > 0 {
+			t.Errorf("removing answered %d and cut %d connections: %s", status, cut, why)
 		}
 		if _, err := patient.Write([]byte("more")); err != nil {
 			t.Fatalf("the patient client was cut: %v", err)
@@ -610,10 +607,10 @@ func TestToxicsDoWhatTheySay(t *testing.T) {
 		name, toxic string
 		check       func(*testing.T, *net.TCPConn)
 	}{
-		{"latency", `{"type":"latency","attributes":{"latency":200}}`, takes(4, 200*time.Millisecond, 2*time.Second)},
-		{"latency upstream", `{"type":"latency","stream":"upstream","attributes":{"latency":200,"jitter":50}}`, takes(4, 150*time.Millisecond, 2*time.Second)},
-		{"bandwidth", `{"type":"bandwidth","attributes":{"rate":100}}`, takes(50_000, 450*time.Millisecond, 3*time.Second)},
-		{"slicer", `{"type":"slicer","attributes":{"average_size":10,"size_variation":9,"delay":1000}}`, takes(1000, 50*time.Millisecond, 5*time.Second)},
+		{"latency", `{"type":"latency","attributes":{"latency":200}}`, takes(4, 200*time.Millisecond, 30*time.Second)},
+		{"latency upstream", `{"type":"latency","stream":"upstream","attributes":{"latency":200,"jitter":50}}`, takes(4, 150*time.Millisecond, 30*time.Second)},
+		{"bandwidth", `{"type":"bandwidth","attributes":{"rate":100}}`, takes(50_000, 450*time.Millisecond, 30*time.Second)},
+		{"slicer", `{"type":"slicer","attributes":{"average_size":10,"size_variation":9,"delay":1000}}`, takes(1000, 50*time.Millisecond, 30*time.Second)},
 		{"timeout as a black hole", `{"type":"timeout","attributes":{"timeout":0}}`, swallows},
 		{"timeout that closes", `{"type":"timeout","stream":"downstream","attributes":{"timeout":100}}`, closes},
 		{"limit_data", `{"type":"limit_data","attributes":{"bytes":1500}}`, closesAt(1500)},
