@@ -67,16 +67,18 @@ func newLabMetrics(registerer prometheus.Registerer, p *plan.Plan, run string) *
 // registerRun tells which run this is, what it is to be held to, and that nothing of it is judged yet: judging comes
 // after the metrics have ended, so whoever sends a run on to other programs adds the verdict.
 func registerRun(registerer prometheus.Registerer, p *plan.Plan, run string) {
-	info := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: names.RunInfo, Help: "Always 1; the labels say which run this is."},
-		[]string{names.Run, names.Scenario, names.Variant, names.System})
+	which := prometheus.Labels{names.Run: run, names.Scenario: p.Scenario, names.Variant: p.Variant}
+	info := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: names.RunInfo, Help: "Always 1; the labels say which run this is.",
+		ConstLabels: which}, []string{names.System})
 	slo := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: names.LoadSLO,
 		Help: "The slo of a load: a journey that takes longer counts as slow."}, []string{names.Load})
 	verdict := prometheus.NewGauge(prometheus.GaugeOpts{Name: names.RunVerdict,
-		Help: "The verdict: 0 not judged yet, 1 pass, 2 fail, 3 inconclusive."})
+		Help: "The verdict: 0 not judged yet, 1 pass, 2 fail, 3 inconclusive.", ConstLabels: which})
 	findings := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: names.Finding,
-		Help: "What one expectation came to: 0 not judged yet, 1 pass, 2 fail, 3 inconclusive."}, []string{names.That, names.In})
+		Help:        "What one expectation came to: 0 not judged yet, 1 pass, 2 fail, 3 inconclusive.",
+		ConstLabels: which}, []string{names.That, names.In})
 	registerer.MustRegister(info, slo, verdict, findings)
-	info.WithLabelValues(run, p.Scenario, p.Variant, p.System).Set(1)
+	info.WithLabelValues(p.System).Set(1)
 	for _, load := range p.Loads {
 		slo.WithLabelValues(load.Name).Set(load.SLO.Seconds())
 	}

@@ -169,7 +169,8 @@ func TestLabMetrics(t *testing.T) {
 		names.LoadOffered + `{load="browse"} 4`, names.PhaseActive + `{phase="baseline"} 0`,
 		names.ProcessCPU + `{process="front"} 1.5`, names.ProcessResident + `{process="front"} 7`,
 		names.LoadPlanned + `{load="browse"} 40`, names.LoadSLO + `{load="browse"} 0.1`,
-		names.RunVerdict + " 0\n", names.Finding + `{in="baseline",that="goodput(browse) >= 99%"} 0`,
+		names.RunVerdict + `{run="run-1",scenario="short",variant="default"} 0`,
+		names.Finding + `{in="baseline",run="run-1",scenario="short",that="goodput(browse) >= 99%",variant="default"} 0`,
 		names.RunInfo + `{run="run-1",scenario="short",system="one",variant="default"} 1`,
 	}
 	if runtime.GOOS == "linux" {

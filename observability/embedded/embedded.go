@@ -167,6 +167,7 @@ func (b *Backend) handler(receive *receiver, addr string) http.Handler {
 	mux.Handle("POST /ingest", b.profiles)
 	api := sync.OnceValue(func() http.Handler { return prometheusAPI(b.metrics, b.rules, addr) })
 	mux.HandleFunc("/api/v1/", func(w http.ResponseWriter, r *http.Request) { api().ServeHTTP(w, r) })
+	mux.HandleFunc("GET "+MessagesPath, b.serveMessages)
 	mux.HandleFunc("GET /-/ready", func(http.ResponseWriter, *http.Request) {})
 	if b.cfg.Lab != nil {
 		mux.Handle("GET "+labPath, promhttp.HandlerFor(b.cfg.Lab, promhttp.HandlerOpts{

@@ -21,16 +21,25 @@ import (
 )
 
 // WriteMessage is a part of a run's metrics in Prometheus' remote-write
-// protocol 2.0, ready to be posted.
+// protocol 2.0.
 type WriteMessage struct {
-	Body       []byte    // io.prometheus.write.v2.Request, compressed with snappy
+	Plain      []byte    // io.prometheus.write.v2.Request
 	Samples    int       // plain ones, stale markers included
 	Histograms int       // native ones
 	Exemplars  int       //
 	From, To   time.Time // the first and the last sample in it
 }
 
-// WriteMessageHeader is what a WriteMessage is posted with.
+// Body is what is posted: the message compressed with snappy.
+func (m WriteMessage) Body() ([]byte, error) {
+	body, err := compression.Encode(compression.Snappy, m.Plain, nil)
+	if err != nil {
+		return nil, fmt.Errorf("compressing metrics: %w", err)
+	}
+	return body, nil
+}
+
+// WriteMessageHeader is what the body of a WriteMessage is posted with.
 func WriteMessageHeader() map[string]string {
 	return map[string]string{
 		"Content-Type":                      "application/x-protobuf;proto=io.prometheus.write.v2.Request",
@@ -80,13 +89,17 @@ func (a *Archive) WriteMessages(ctx context.Context, each func(WriteMessage) err
 	return w.flush(each)
 }
 
-// NewWriteMessage makes a message of series that are in no archive, such as the verdict.
+// NewWriteMessage makes a message of series that are in no archive, such as the
+// verdict. They end with a stale marker as well.
 func NewWriteMessage(series []telemetry.Series) (WriteMessage, error) {
 	w := newMessageWriter()
 	for _, s := range series {
-		line := w.begin(labels.FromMap(s.Labels))
+		line := w.begin(labels.FromMap(s.Labels).WithoutEmpty())
 		for _, p := range s.Points {
 			w.sample(line, timestamp.FromTime(p.Time), p.Value)
+		}
+		if n := len(s.Points); n > 0 {
+			w.end(line, timestamp.FromTime(s.Points[n-1].Time))
 		}
 		w.add(line)
 	}
@@ -148,6 +161,11 @@ func (w *messageWriter) sample(line *writev2.TimeSeries, t int64, v float64) {
 	w.at(t)
 }
 
+// end marks the end of a series whose last sample was at a time.
+func (w *messageWriter) end(line *writev2.TimeSeries, last int64) {
+	w.sample(line, last+staleAfter.Milliseconds(), math.Float64frombits(stale.StaleNaN))
+}
+
 func (w *messageWriter) histogram(line *writev2.TimeSeries, h writev2.Histogram) {
 	line.Histograms = append(line.Histograms, h)
 	w.message.Histograms++
@@ -183,7 +201,7 @@ func (w *messageWriter) series(series storage.Series, exemplars []exemplar.Exemp
 		return err
 	}
 	if !ended {
-		w.sample(line, last+staleAfter.Milliseconds(), math.Float64frombits(stale.StaleNaN))
+		w.end(line, last)
 	}
 	for _, e := range exemplars {
 		line.Exemplars = append(line.Exemplars, writev2.Exemplar{
@@ -207,9 +225,7 @@ func (w *messageWriter) flush(each func(WriteMessage) error) error {
 	}
 	message := w.message
 	message.From, message.To = timestamp.Time(w.from), timestamp.Time(w.to)
-	if message.Body, err = compression.Encode(compression.Snappy, plain, nil); err != nil {
-		return fmt.Errorf("encoding metrics: %w", err)
-	}
+	message.Plain = plain
 	w.reset()
 	return each(message)
 }

@@ -22,7 +22,11 @@ import (
 // write sends a message of remote write and returns what was said to it.
 func write(t *testing.T, b *Backend, m WriteMessage) (code int, header http.Header, text string) {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, b.Endpoints().Prometheus+"/api/v1/write", bytes.NewReader(m.Body))
+	compressed, err := m.Body()
+	if err != nil {
+		t.Fatal(err)
+	}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, b.Endpoints().Prometheus+"/api/v1/write", bytes.NewReader(compressed))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -146,18 +150,18 @@ func TestWriteMessages(t *testing.T) {
 func TestNewWriteMessage(t *testing.T) {
 	b := startBackend(t, Config{RemoteWrite: true})
 	at := time.Now().Add(-30 * 24 * time.Hour).Truncate(time.Millisecond) // long ago, and nothing else there
-	m, err := NewWriteMessage([]telemetry.Series{{Labels: map[string]string{"__name__": "faultline_run_verdict"}, Points: []telemetry.Point{{Time: at, Value: 1}}}})
-	if err != nil || m.Samples != 1 || !m.From.Equal(at) || !m.To.Equal(at) {
+	m, err := NewWriteMessage([]telemetry.Series{{Labels: map[string]string{"__name__": "faultline_run_verdict", "in": ""}, Points: []telemetry.Point{{Time: at, Value: 1}}}})
+	if err != nil || m.Samples != 2 || !m.From.Equal(at) || !m.To.Equal(at.Add(staleAfter)) {
 		t.Fatalf("message %+v, %v", m, err)
 	}
 	if code, _, text := write(t, b, m); code != http.StatusNoContent {
 		t.Fatalf("answer %d %q", code, text)
 	}
 	got, err := b.Archive().Query(t.Context(), "faultline_run_verdict", at)
-	if err != nil || len(got) != 1 || got[0].Points[0].Value != 1 {
+	if err != nil || len(got) != 1 || got[0].Points[0].Value != 1 || len(got[0].Labels) != 1 {
 		t.Errorf("the verdict is %v, %v", got, err)
 	}
-	if none, err := NewWriteMessage(nil); err != nil || none.Body != nil {
+	if none, err := NewWriteMessage(nil); err != nil || none.Plain != nil {
 		t.Errorf("a message of nothing: %v, %v", none, err)
 	}
 }
@@ -165,7 +169,7 @@ func TestNewWriteMessage(t *testing.T) {
 // A backend that was not told to takes no metrics from outside.
 func TestRemoteWriteIsOffByDefault(t *testing.T) {
 	b := startBackend(t, Config{})
-	code, _, text := write(t, b, WriteMessage{Body: []byte("x")})
+	code, _, text := write(t, b, WriteMessage{Plain: []byte("x")})
 	if code != http.StatusNotFound || !strings.Contains(text, "remote write receiver needs to be enabled") {
 		t.Errorf("answer %d %q", code, text)
 	}

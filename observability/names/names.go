@@ -63,6 +63,12 @@ const (
 	StoreWaitSeconds = "store_wait_seconds_total" // counter by pool
 )
 
+// Metrics of discovery, of callers that ask a registry.
+const (
+	DiscoveryReplicas = "discovery_replicas"      // gauge by callee: replicas that the caller takes to be there
+	DiscoveryAnswers  = "discovery_answers_total" // counter by callee, outcome: ok | empty | failed
+)
+
 // Metrics of the broker, as the broker itself counts.
 const (
 	BrokerConnections      = "broker_connections"          // gauge: clients connected
@@ -87,8 +93,8 @@ const (
 	FaultActive         = "faultline_fault_active"               // gauge 0/1 by fault, kind, target; of every planned fault from the start
 	PhaseActive         = "faultline_phase_active"               // gauge 0/1 by phase
 	RunInfo             = "faultline_run_info"                   // 1, by run, scenario, variant, system
-	RunVerdict          = "faultline_run_verdict"                // gauge: 0 not judged yet, 1 pass, 2 fail, 3 inconclusive
-	Finding             = "faultline_finding"                    // gauge by that, in: of one expectation, values as above
+	RunVerdict          = "faultline_run_verdict"                // gauge by run, scenario, variant: 0 not judged yet, 1 pass, 2 fail, 3 inconclusive
+	Finding             = "faultline_finding"                    // gauge by run, scenario, variant, that, in: of one expectation, values as above
 	LoadPlanned         = "faultline_load_planned_rate"          // gauge by load: journeys per second that are to come due now; not of closed loops
 	LoadSLO             = "faultline_load_slo_seconds"           // gauge by load: a journey that takes longer is slow
 	LoadOffered         = "faultline_load_offered_total"         // counter by load: journeys that came due
