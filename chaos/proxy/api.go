@@ -64,7 +64,7 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("GET /metrics", s.metrics)
 	mux.HandleFunc("GET /faultline/metrics", s.hopMetrics)
 	mux.Handle("/", s.routes) // /version
-	return mux
+	return s.tunnel.before(mux)
 }
 
 func reply(w http.ResponseWriter, status int, answer any, err error) {

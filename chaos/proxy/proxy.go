@@ -41,6 +41,12 @@ type Config struct {
 	// CallWithin bounds a control call; 0 means 3 s. One that takes longer is given up, and where
 	// it was to remove a toxic, the proxy's connections are cut to get rid of it.
 	CallWithin time.Duration
+	// Proxies is a file of proxies to begin with, in the format of Toxiproxy's own configuration
+	// file; "" means none.
+	Proxies string
+	// Tunnel lets the API's clients open connections to whatever the process reaches (CONNECT): the
+	// way into a network of containers for a lab that is outside. See Dialer.
+	Tunnel bool
 	// Log takes what is unusual; nil means nobody does.
 	Log *slog.Logger
 }
@@ -89,6 +95,9 @@ func Main(ctx context.Context, stdin io.Reader, stdout io.Writer, config Config)
 		return fmt.Errorf("listening for the proxy's api: %w", err)
 	}
 	server := NewServer(config)
+	if err := server.populateFrom(config.Proxies); err != nil {
+		return errors.Join(err, server.Close(), listener.Close())
+	}
 	printer := &printer{to: json.NewEncoder(stdout)}
 	return server.serve(ctx, listener, printer)
 }

@@ -33,6 +33,7 @@ type Server struct {
 	routes http.Handler // Toxiproxy's own
 	lease  *lease
 	hops   *hops
+	tunnel *tunnel // nil: nobody may
 
 	mu      sync.Mutex
 	proxies map[string]*entry
@@ -65,6 +66,9 @@ func NewServer(config Config) *Server {
 	if s.within <= 0 {
 		s.within = 3 * time.Second
 	}
+	if config.Tunnel {
+		s.tunnel = newTunnel()
+	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -87,6 +91,9 @@ func (s *Server) Close() error {
 		failures = append(failures, errHangs)
 	}
 	failures = append(failures, s.hops.close())
+	if s.tunnel != nil {
+		s.tunnel.close()
+	}
 	return errors.Join(failures...)
 }
 

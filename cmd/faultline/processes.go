@@ -23,6 +23,8 @@ func proxyCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&cfg.Listen, "listen", "127.0.0.1:0", "address of the Toxiproxy API")
+	cmd.Flags().StringVar(&cfg.Proxies, "proxies", "", "a file of proxies to begin with, in Toxiproxy's format")
+	cmd.Flags().BoolVar(&cfg.Tunnel, "tunnel", false, "let the API's clients connect to whatever this process reaches (CONNECT)")
 	return cmd
 }
 
