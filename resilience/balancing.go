@@ -22,7 +22,8 @@ func balancingKind() Kind {
 		About: "How this caller chooses among the replicas of the callee. round_robin, which is also what an edge without this does: one after the other, so a slow replica gets as much as " +
 			"the others. least_request: two of them at random, and of these the one with fewer attempts of this caller under way " +
 			"(Mitzenmacher, The Power of Two Choices in Randomized Load Balancing, 2001), so a slow one gets less. A replica that fails at once looks " +
-			"idle to least_request and draws traffic: stand outlier_ejection beside it. On gRPC edges it is grpc-go's least_request_experimental.",
+			"idle to least_request and draws traffic: stand outlier_ejection beside it. On gRPC edges it is grpc-go's least_request_experimental. Over HTTP a retry or a hedge goes to a replica that the call has not tried, " +
+			"however they are chosen; grpc-go's balancers know nothing of that.",
 		Main: "by",
 		Params: []parameter.Parameter{
 			{Name: "by", Type: parameter.Text, Default: RoundRobin, Allowed: []string{RoundRobin, LeastRequest}, About: "how to choose"},
@@ -54,15 +55,40 @@ func (e *Edge) Balancing() string {
 }
 
 // Pick chooses the replica, from 0, of n, that the attempt under ctx goes to, and
-// tells the edge so. It leaves out those that are ejected. n is the same each time, and at least 1.
+// tells the edge so. It leaves out those that are ejected, and while there are others those that the call
+// has tried: a retry or a hedge of what a replica does not answer is not worth much at the same one. n is the same each time, and at least 1.
 func (e *Edge) Pick(ctx context.Context, n int) int {
-	chosen := e.balancer.pick(n, e.outliers.available(n))
+	a, ok := ctx.Value(attemptKey{}).(*attempt)
+	available := e.outliers.available(n)
+	if ok {
+		available = a.call.untried(n, available)
+	}
+	chosen := e.balancer.pick(n, available)
 	SetReplica(ctx, chosen+1)
-	if a, ok := ctx.Value(attemptKey{}).(*attempt); ok {
+	if ok {
 		e.balancer.began(chosen)
 		a.picked = true
+		a.call.tried.Or(1 << chosen)
 	}
 	return chosen
+}
+
+// untried leaves those out that the call has tried, unless none is left then. nil means all, there and here. Of more than 64 replicas
+// it knows the first 64, which is as good.
+func (c *call) untried(n int, available []bool) []bool {
+	tried := c.tried.Load()
+	if tried == 0 {
+		return available
+	}
+	left, found := make([]bool, n), false
+	for i := range left {
+		left[i] = (available == nil || available[i]) && tried&(1<<i) == 0
+		found = found || left[i]
+	}
+	if !found {
+		return available
+	}
+	return left
 }
 
 // Watch has changed called, with which of n replicas may be asked, whenever one is ejected or comes back, for those

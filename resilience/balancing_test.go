@@ -1,6 +1,7 @@
 package resilience
 
 import (
+	"context"
 	"slices"
 	"testing"
 	"time"
@@ -40,6 +41,31 @@ func TestPickOutsideOfAnAttempt(t *testing.T) {
 	e := newTestEdge(t, spec(t, "balancing", "least_request"))
 	if i := e.Pick(t.Context(), 1); i != 0 || e.balancer.under[0] != 0 {
 		t.Errorf("picked %d, under way %v", i, e.balancer.under)
+	}
+}
+
+// Attempts of one call go to different replicas while there are such, whatever other calls do between them.
+func TestAttemptsOfACallGoToOtherReplicas(t *testing.T) {
+	for _, by := range []string{RoundRobin, LeastRequest} {
+		t.Run(by, func(t *testing.T) {
+			within(t, func(t *testing.T) {
+				const replicas = 3
+				e := newTestEdge(t, spec(t, "balancing", by), spec(t, "retry", params{"attempts": 5, "backoff": "0s"}))
+				for range 20 {
+					var went []int
+					_ = e.Do(t.Context(), func(ctx context.Context) error {
+						went = append(went, e.Pick(ctx, replicas))
+						for range replicas - 1 { // those of others, after which it would be this one's turn again
+							e.Pick(t.Context(), replicas)
+						}
+						return errDown
+					})
+					if first := slices.Sorted(slices.Values(went[:replicas])); len(went) != 5 || !slices.Equal(first, []int{0, 1, 2}) {
+						t.Fatalf("the attempts went to %v", went)
+					}
+				}
+			})
+		})
 	}
 }
 

@@ -33,7 +33,8 @@ type call struct {
 	// static makes an answer out of text; nil when the protocol has none.
 	static func(status int, data []byte) (result, error)
 	send   func(ctx context.Context, a *attempt) (result, error)
-	count  atomic.Int32 // attempts so far
+	count  atomic.Int32  // attempts so far
+	tried  atomic.Uint64 // which replicas these went to, a bit each, as far as Edge.Pick chose them
 }
 
 // next hands a call to the policies further in, and at last to the attempt.

@@ -141,8 +141,8 @@ func (o *outliers) watch(n int, changed func([]bool)) (stop func()) {
 }
 
 // record counts an attempt at a replica, from 1. A failure that came at once is no sign of speed, so durations are those of
-// answers and of timeouts. One that was cancelled says nothing, unless it had lasted longer than
-// usual: then it is what a hedge or an impatient caller left behind.
+// answers and of timeouts. One that was cancelled says nothing, unless it had lasted longer than is
+// usual with the others: then it is what a hedge or an impatient caller left behind, and would have taken longer still.
 func (o *outliers) record(n int, class Class, took time.Duration) {
 	if o == nil || n <= 0 {
 		return
@@ -160,7 +160,7 @@ func (o *outliers) record(n int, class Class, took time.Duration) {
 		r.row = 0
 	case class.Failure():
 		r.row++
-	case class != Cancelled || took.Seconds() <= r.recent.sum(now).mean():
+	case class != Cancelled || took.Seconds() <= o.others(n-1, now).mean():
 		return
 	}
 	if class != Cancelled {
