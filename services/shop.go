@@ -7,8 +7,8 @@ import "embed"
 
 // FS holds the systems and alerts.yaml.
 //
-//go:embed shop.yaml queue.yaml fan-out.yaml shards.yaml alerts.yaml
+//go:embed shop.yaml queue.yaml fan-out.yaml shards.yaml discovery.yaml alerts.yaml
 var FS embed.FS
 
 // Systems lists the bundled systems by name, each a file NAME.yaml of FS.
-func Systems() []string { return []string{"shop", "queue", "fan-out", "shards"} }
+func Systems() []string { return []string{"shop", "queue", "fan-out", "shards", "discovery"} }

@@ -16,6 +16,7 @@ import (
 	"github.com/faultline-lab/faultline/services/orders"
 	"github.com/faultline-lab/faultline/services/payments"
 	"github.com/faultline-lab/faultline/services/recommendations"
+	"github.com/faultline-lab/faultline/services/registry"
 	"github.com/faultline-lab/faultline/services/shipping"
 )
 
@@ -41,11 +42,13 @@ func members() []*member {
 	return []*member{
 		serve(gateway.Service(), "REST for the world: tokens, rate limits, routing",
 			[]string{"accounts", "catalog", "recommendations", "inventory", "orders"},
-			[2]string{"RATE_LIMIT", "requests a second for each account or address (10000; 0 for no limit)"}),
+			[2]string{"RATE_LIMIT", "requests a second for each account or address (10000; 0 for no limit)"},
+			[2]string{"TOKEN_LEEWAY", "how far the clock of who signed a token may be off (1s)"}),
 		serve(accounts.Service(), "who the customers are; signs their tokens", nil,
 			[2]string{"TOKEN_TTL", "how long a token is good (1h)"}),
 		serve(catalog.Service(), "what is for sale, behind a cache", nil,
-			[2]string{"CACHE_TTL", "how long a cache entry is good (30s; 0s for no cache)"}),
+			[2]string{"CACHE_TTL", "how long a cache entry is good (30s; 0s for no cache)"},
+			[2]string{"CACHE_MISSES", "joined: misses of one key make one read; alone: each reads (joined)"}),
 		serve(recommendations.Service(), "what goes with what; fans out to its shards", []string{"catalog"},
 			[2]string{"SHARDS", "how many shards (8)"}),
 		serve(inventory.Service(), "how much there is; reserves stock", nil),
@@ -53,7 +56,9 @@ func members() []*member {
 		serve(payments.Service(), "charges, each at most once", []string{"bank"}),
 		serve(bank.Service(), "the outside provider that holds the money", nil),
 		serve(shipping.Service(), "sends what was ordered; consumes messages", []string{"broker", "inventory"}),
-		serve(notifications.Service(), "tells the customer; consumes messages", []string{"broker"}),
+		serve(notifications.Service(), "tells the customer; consumes messages", []string{"broker"},
+			[2]string{"CONSUME", "parallel: as many messages at once as workers; ordered: one after the other (parallel)"},
+			[2]string{"DEAD_LETTERS", "on; off: what cannot be handled is tried for ever (on)"}),
 		{
 			name: "broker", protocol: "nats", about: "NATS with JetStream",
 			run: func(ctx context.Context, e kit.Env) error { return broker.Run(ctx, e) },
@@ -78,8 +83,14 @@ func nodeMember() *member {
 	return m
 }
 
+// registryMember tells the callers in systems of nodes which replicas there are.
+func registryMember() *member {
+	return serve(registry.Service(), "which replicas callers are to use, for systems with discovery", nil,
+		[2]string{"RECORDS", `the replicas of each service: "backend=1,2,3; other=1"`})
+}
+
 // served are all that can be served one by one.
-func served() []*member { return append(members(), nodeMember()) }
+func served() []*member { return append(members(), nodeMember(), registryMember()) }
 
 func memberNames() []string {
 	var names []string

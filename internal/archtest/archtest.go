@@ -104,7 +104,7 @@ func services() []string {
 	names := []string{
 		"gateway", "accounts", "catalog", "recommendations", "inventory",
 		"orders", "payments", "bank", "shipping", "notifications",
-		"node",
+		"node", "registry",
 	}
 	for i, name := range names {
 		names[i] = "services/" + name

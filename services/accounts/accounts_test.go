@@ -70,7 +70,7 @@ func TestLogInGivesATokenThatThePublicKeyChecks(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		account, err := token.Verify(session.GetToken(), key.GetEd25519(), noon)
+		account, err := token.Verify(session.GetToken(), key.GetEd25519(), noon, token.Leeway)
 		if err != nil || account != session.GetAccountId() {
 			t.Errorf("the token is of %q, %v; want %q", account, err, session.GetAccountId())
 		}

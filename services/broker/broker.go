@@ -1,5 +1,6 @@
 // Package broker owns the shop's message broker: a NATS server with JetStream in
-// this process, with an admin port as the other services have one. How services
+// this process, with an admin port as the other services have one, which also publishes
+// (POST /messages/<subject>, the body is the message). How services
 // speak to it is package kit/broker's business.
 //
 // Environment: PORT (for NATS clients), HOST (127.0.0.1 by default), ADMIN_PORT,

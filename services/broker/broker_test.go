@@ -187,6 +187,27 @@ func TestAdmin(t *testing.T) {
 	}
 }
 
+func TestAdminPublishes(t *testing.T) {
+	srv := startTest(t, t.TempDir())
+	js := connect(t, srv)
+	stream, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "ORDERS", Subjects: []string{"orders.>"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	admin := newAdmin(srv, http.NotFoundHandler())
+	for path, want := range map[string]int{"/messages/orders.shipped": 200, "/messages/nobody.listens": 502, "/messages/": 404} {
+		answer := httptest.NewRecorder()
+		admin.ServeHTTP(answer, httptest.NewRequest(http.MethodPost, path, strings.NewReader("{half")))
+		if answer.Code != want {
+			t.Errorf("%s: %d, want %d: %s", path, answer.Code, want, answer.Body)
+		}
+	}
+	stored, err := stream.GetMsg(t.Context(), 1)
+	if err != nil || stored.Subject != "orders.shipped" || string(stored.Data) != "{half" {
+		t.Errorf("stored %+v, %v", stored, err)
+	}
+}
+
 func TestStartRefuses(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

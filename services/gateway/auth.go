@@ -25,8 +25,9 @@ const (
 // keyring checks tokens offline. It asks for the public key when the first
 // token comes, and again when a token names another key; a start needs nobody.
 type keyring struct {
-	fetch func(context.Context) (ed25519.PublicKey, error)
-	now   func() time.Time
+	fetch  func(context.Context) (ed25519.PublicKey, error)
+	now    func() time.Time
+	leeway time.Duration // at least token.Leeway
 
 	mu      sync.Mutex
 	key     ed25519.PublicKey // nil until fetched
@@ -46,7 +47,7 @@ func (k *keyring) verify(ctx context.Context, raw string) (accountID string, err
 	if err != nil {
 		return "", err
 	}
-	accountID, err = token.Verify(raw, key, k.now())
+	accountID, err = token.Verify(raw, key, k.now(), max(k.leeway, token.Leeway))
 	if errors.Is(err, token.ErrExpired) {
 		return "", unauthorized("the token has expired")
 	}

@@ -16,7 +16,8 @@
 //
 // Environment, beside what every service gets: RATE_LIMIT (requests a second
 // that one account, or one address without a token, may make; 10000 by
-// default, 0 for no limit).
+// default, 0 for no limit), TOKEN_LEEWAY (how far the clock of who signed a token may be
+// from this one's, "1s" by default).
 package gateway
 
 import (
@@ -33,13 +34,14 @@ import (
 	"strings"
 	"time"
 
-	"github.com/faultline-lab/faultline/services/kit"
 	"github.com/faultline-lab/faultline/services/bug"
+	"github.com/faultline-lab/faultline/services/kit"
 	accountsv1 "github.com/faultline-lab/faultline/services/proto/shop/accounts/v1"
 	catalogv1 "github.com/faultline-lab/faultline/services/proto/shop/catalog/v1"
 	inventoryv1 "github.com/faultline-lab/faultline/services/proto/shop/inventory/v1"
 	ordersv1 "github.com/faultline-lab/faultline/services/proto/shop/orders/v1"
 	recommendationsv1 "github.com/faultline-lab/faultline/services/proto/shop/recommendations/v1"
+	"github.com/faultline-lab/faultline/services/token"
 )
 
 const (
@@ -68,8 +70,22 @@ func build(_ context.Context, rt *kit.Runtime) (*kit.Parts, error) {
 		return nil, err
 	}
 	g := newGateway(callees, newLimiter(perSecond, maxClients, time.Now), rt.Log, time.Now)
+	if g.keys.leeway, err = leeway(rt.Env["TOKEN_LEEWAY"]); err != nil {
+		return nil, err
+	}
 	g.bug = wrong
 	return &kit.Parts{HTTP: g.handler()}, nil
+}
+
+func leeway(text string) (time.Duration, error) {
+	if text == "" {
+		return token.Leeway, nil
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil || d < 0 {
+		return 0, fmt.Errorf(`reading TOKEN_LEEWAY: %q is not a duration such as "1m"`, text)
+	}
+	return d, nil
 }
 
 func rateLimit(text string) (float64, error) {

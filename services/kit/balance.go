@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc"
@@ -21,10 +22,10 @@ import (
 // the edge's, proxies of the environment, going idle. What stays is the transparent retry of a call
 // that no server has seen (the connection broke before it was written, or the
 // server refused the stream).
-func dialGRPC(callee string, addrs []string, edge *resilience.Edge) (*grpc.ClientConn, error) {
+func dialGRPC(callee string, addrs []string, there *listed, edge *resilience.Edge) (*grpc.ClientConn, error) {
 	replica := replicasByAddr(addrs)
 	options := append(edge.DialOptions(func(addr net.Addr) int { return replica[addr.String()] }),
-		grpc.WithResolvers(&addressList{addrs: addrs, edge: edge}),
+		grpc.WithResolvers(&addressList{addrs: addrs, there: there, edge: edge}),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithNoProxy(),
 		grpc.WithIdleTimeout(0),
@@ -33,7 +34,7 @@ func dialGRPC(callee string, addrs []string, edge *resilience.Edge) (*grpc.Clien
 			Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},
 			MinConnectTimeout: 5 * time.Second,
 		}),
-		grpc.WithChainUnaryInterceptor(edge.UnaryClientInterceptor(), tellReplica(replica)),
+		grpc.WithChainUnaryInterceptor(edge.UnaryClientInterceptor(), there.refuseWithoutReplicas, tellReplica(replica)),
 	)
 	return grpc.NewClient(scheme+":///"+callee, options...)
 }
@@ -41,9 +42,11 @@ func dialGRPC(callee string, addrs []string, edge *resilience.Edge) (*grpc.Clien
 // scheme names the resolver; a connection finds it among its own options only.
 const scheme = "shop"
 
-// addressList resolves a callee to a fixed list, less the replicas that the edge has ejected.
+// addressList resolves a callee to a fixed list, less the replicas that the edge has ejected and those
+// that the registry does not name.
 type addressList struct {
 	addrs []string
+	there *listed
 	edge  *resilience.Edge
 }
 
@@ -55,19 +58,32 @@ func (l *addressList) Build(_ resolver.Target, cc resolver.ClientConn, _ resolve
 	if err := cc.UpdateState(l.state(nil)); err != nil {
 		return nil, fmt.Errorf("resolving: %w", err)
 	}
+	var mu sync.Mutex
+	var last []bool
+	tell := func() {
+		mu.Lock()
+		defer mu.Unlock()
+		if state := l.state(last); len(state.Endpoints) > 0 { // while there is nobody, attempts are refused before they come here
+			// grpc-go ends calls under way before it lets a connection go. An error is that of a connection
+			// that is being closed.
+			_ = cc.UpdateState(state)
+		}
+	}
+	l.there.onChange(tell)
 	stop := l.edge.Watch(len(l.addrs), func(available []bool) {
-		// grpc-go ends calls under way before it lets a connection go. An error is that of a connection
-		// that is being closed.
-		_ = cc.UpdateState(l.state(available))
+		mu.Lock()
+		last = available
+		mu.Unlock()
+		tell()
 	})
-	return watching{stop}, nil
+	return watching{func() { l.there.onChange(nil); stop() }}, nil
 }
 
 // state is the list; available nil means all of it.
 func (l *addressList) state(available []bool) resolver.State {
 	var state resolver.State
 	for i, addr := range l.addrs {
-		if available == nil || available[i] {
+		if (available == nil || available[i]) && l.there.has(i) {
 			state.Endpoints = append(state.Endpoints, resolver.Endpoint{Addresses: []resolver.Address{{Addr: addr}}})
 		}
 	}
@@ -125,13 +141,17 @@ func newTransport() *http.Transport {
 // replicas sends each request to the replica that the edge picks.
 type replicas struct {
 	addrs []string
+	there *listed
 	edge  *resilience.Edge
 	base  http.RoundTripper
 }
 
 // RoundTrip gives the request the address of the replica. The request is the attempt's own copy.
 func (r *replicas) RoundTrip(req *http.Request) (*http.Response, error) {
-	i := r.edge.Pick(req.Context(), len(r.addrs))
+	i, err := r.there.near(r.edge.Pick(req.Context(), len(r.addrs)))
+	if err != nil {
+		return nil, err
+	}
 	if req.Host == "" {
 		req.Host = req.URL.Host
 	}

@@ -120,7 +120,11 @@ func (rt *Runtime) GRPC(callee string) (*grpc.ClientConn, error) {
 	if err != nil {
 		return nil, err
 	}
-	conn, err := dialGRPC(callee, addrs, edge)
+	there, err := rt.discover(callee, len(addrs))
+	if err != nil {
+		return nil, err
+	}
+	conn, err := dialGRPC(callee, addrs, there, edge)
 	if err != nil {
 		return nil, fmt.Errorf("connecting to %s: %w", callee, err)
 	}
@@ -135,6 +139,11 @@ func (rt *Runtime) GRPC(callee string) (*grpc.ClientConn, error) {
 func (rt *Runtime) HTTP(callee string) (*http.Client, error) {
 	rt.mu.Lock()
 	defer rt.mu.Unlock()
+	return rt.httpClient(callee)
+}
+
+// httpClient is HTTP, with mu held.
+func (rt *Runtime) httpClient(callee string) (*http.Client, error) {
 	if client, ok := rt.http[callee]; ok {
 		return client, nil
 	}
@@ -146,9 +155,13 @@ func (rt *Runtime) HTTP(callee string) (*http.Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	there, err := rt.discover(callee, len(addrs))
+	if err != nil {
+		return nil, err
+	}
 	transport := newTransport()
 	client := &http.Client{
-		Transport:     edge.RoundTripper(&replicas{addrs: addrs, edge: edge, base: transport}),
+		Transport:     edge.RoundTripper(&replicas{addrs: addrs, there: there, edge: edge, base: transport}),
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	rt.http[callee] = client

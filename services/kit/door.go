@@ -3,7 +3,10 @@ package kit
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
+	"net/http"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -198,25 +201,57 @@ func (d *Door) leave(w *resilience.Waiting) bool {
 	return true
 }
 
-// release hands the worker to the next in the queue.
+// release gives the worker back, and lets in whoever may work now.
 func (d *Door) release() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for {
+	d.busy--
+	d.fill()
+}
+
+// fill hands free workers to the next in the queue. It is called with mu held.
+func (d *Door) fill() {
+	for d.capacity.Workers == 0 || d.busy < d.capacity.Workers {
 		now := time.Now()
 		w, refuse := d.waiting.Pop(now)
 		if w == nil {
 			break
 		}
 		d.setDepth(d.depth - 1)
+		if refuse == nil {
+			d.busy++
+		}
 		w.Admitted = now
 		w.Admit <- refuse
-		if refuse == nil {
-			return
-		}
 	}
-	d.busy--
 	d.metrics.busy.Set(float64(d.busy))
+}
+
+// SetWorkers changes how many requests are worked on at once, as a machine's quota may be changed under a service. Those
+// under way go on. The error says that a door without a limit gets none, or that there would be no worker.
+func (d *Door) SetWorkers(n int) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.capacity.Workers == 0 || n < 1 {
+		return fmt.Errorf("%d workers in place of %d: a door with a limit keeps one, of at least 1", n, d.capacity.Workers)
+	}
+	d.capacity.Workers = n
+	d.metrics.workers.Set(float64(n))
+	d.fill()
+	return nil
+}
+
+// ServeWorkers answers PUT /door?workers=2, with which whoever operates the service calls SetWorkers.
+func (d *Door) ServeWorkers(w http.ResponseWriter, r *http.Request) {
+	n, err := strconv.Atoi(r.URL.Query().Get("workers"))
+	if err == nil {
+		err = d.SetWorkers(n)
+	}
+	if err != nil {
+		http.Error(w, "changing workers: "+err.Error(), http.StatusBadRequest)
+		return
+	}
+	fmt.Fprintf(w, "%d workers\n", n)
 }
 
 func (d *Door) setDepth(n int) {
@@ -258,6 +293,7 @@ func (d *Door) pause(ctx context.Context, since time.Time, drawn time.Duration) 
 }
 
 type doorMetrics struct {
+	workers           prometheus.Gauge
 	busy, depth       prometheus.Gauge
 	requests          map[string]prometheus.Counter
 	wait, serviceTime prometheus.Histogram
@@ -274,6 +310,7 @@ func newDoorMetrics(reg prometheus.Registerer, capacity Capacity) (*doorMetrics,
 	limit := gauge(names.DoorQueueLimit, "Requests that may wait.", capacity.Queue)
 	requests := prometheus.NewCounterVec(prometheus.CounterOpts{Name: names.DoorRequests, Help: "Requests, by what became of them at the door."}, []string{names.Outcome})
 	m := &doorMetrics{
+		workers:     workers,
 		busy:        gauge(names.DoorBusy, "Workers at work.", 0),
 		depth:       gauge(names.DoorQueueDepth, "Requests waiting for a worker.", 0),
 		requests:    map[string]prometheus.Counter{},

@@ -54,6 +54,9 @@ type settings struct {
 	drain               time.Duration
 	storeDelay          time.Duration
 	storeReaders        int
+	discover            []string // callees that the registry is asked about
+	discoverEvery       time.Duration
+	believeEmpty        bool
 }
 
 // defaultDrain is how long requests under way may take when the service is asked to stop.
@@ -82,6 +85,18 @@ func (e Env) settings() (settings, error) {
 	}
 	if s.storeDelay, err = time.ParseDuration(e.orElse("STORE_DELAY", "0s")); err != nil || s.storeDelay < 0 {
 		errs = append(errs, fmt.Errorf("STORE_DELAY: %q is not a duration, such as 20ms", e["STORE_DELAY"]))
+	}
+	if e["DISCOVER"] != "" {
+		s.discover = strings.Split(strings.ReplaceAll(e["DISCOVER"], " ", ""), ",")
+	}
+	if s.discoverEvery, err = time.ParseDuration(e.orElse("DISCOVER_EVERY", discoverEvery.String())); err != nil || s.discoverEvery <= 0 {
+		errs = append(errs, fmt.Errorf("DISCOVER_EVERY: %q is not a duration, such as 500ms", e["DISCOVER_EVERY"]))
+	}
+	switch text := e.orElse("DISCOVER_EMPTY", emptyKept); text {
+	case emptyKept, emptyBelieved:
+		s.believeEmpty = text == emptyBelieved
+	default:
+		errs = append(errs, fmt.Errorf("DISCOVER_EMPTY: %q is neither %s nor %s", text, emptyKept, emptyBelieved))
 	}
 	return s, errors.Join(errs...)
 }

@@ -12,6 +12,9 @@
 //	PORT, ADMIN_PORT         the ports; 0 or nothing takes any free one
 //	HOST, ADMIN_HOST         the addresses to listen on, 127.0.0.1 unless set
 //	<CALLEE>_ADDR            host:port of each replica of a callee, comma-separated; BROKER_ADDR too
+//	DISCOVER                 callees, comma-separated, of which the registry at REGISTRY_ADDR names the replicas to use
+//	DISCOVER_EVERY           how often it is asked; 500ms unless set
+//	DISCOVER_EMPTY           what an answer means that names nobody: keep (the last good one, unless set) or believe
 //	CAPACITY                 the door, as JSON, see Capacity; no limits unless set
 //	RESILIENCE_POLICIES      policies of its edges and its door, as JSON, see package resilience
 //	DATA_DIR                 the folder of its SQLite file; in memory when it is :memory: or not set
@@ -22,7 +25,8 @@
 //	DRAIN_TIMEOUT            how long requests under way may take when it stops; 5s unless set
 //	OTEL_*, PYROSCOPE_URL    telemetry, see package observability
 //
-// A service with a store also takes PUT /store?delay=50ms on its admin port, which makes the store slow.
+// On its admin port a service takes PUT /door?workers=2, which changes how many requests it works on at once, and
+// one with a store PUT /store?delay=50ms, which makes the store slow.
 //
 // It knows nothing of the shop's business and nothing of the lab. Several services run in
 // one process: there are no globals, and the environment comes as an argument.

@@ -295,6 +295,7 @@ func (in *instance) adminMux() *http.ServeMux {
 	mux := http.NewServeMux()
 	in.mountHealth(mux)
 	mux.Handle("GET /metrics", in.rt.Telemetry.MetricsHandler())
+	mux.HandleFunc("PUT /door", in.rt.Door.ServeWorkers)
 	mux.HandleFunc("/debug/pprof/", pprof.Index)
 	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
 	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)

@@ -202,3 +202,25 @@ func read(port int, path string) string {
 	}
 	return string(data)
 }
+
+func TestConsumerFromTheEnvironment(t *testing.T) {
+	for name, c := range map[string]struct {
+		env     kit.Env
+		ordered bool
+		most    int
+		wrong   string
+	}{
+		"nothing":            {kit.Env{}, false, 20, ""},
+		"ordered, for ever":  {kit.Env{"CONSUME": "ordered", "DEAD_LETTERS": "off"}, true, -1, ""},
+		"a wrong order":      {kit.Env{"CONSUME": "sorted"}, false, 20, "CONSUME"},
+		"wrong dead letters": {kit.Env{"DEAD_LETTERS": "never"}, false, 20, "DEAD_LETTERS"},
+	} {
+		got, err := consumer(3, c.env)
+		if got.Ordered != c.ordered || got.MaxDeliver != c.most || got.Concurrency != 3 || (err != nil) != (c.wrong != "") {
+			t.Errorf("%s: %+v, %v", name, got, err)
+		}
+		if err != nil && !strings.Contains(err.Error(), c.wrong) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

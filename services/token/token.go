@@ -84,9 +84,13 @@ func SignedWith(raw string) (keyID string, err error) {
 	return keyID, nil
 }
 
+// Leeway is what two clocks of one network are usually apart at most.
+const Leeway = time.Second
+
 // Verify checks signature, issuer, audience and times of a token and returns
-// the account that it stands for. The error is ErrInvalid or ErrExpired.
-func Verify(raw string, key ed25519.PublicKey, now time.Time) (accountID string, err error) {
+// the account that it stands for. leeway is how far the signer's clock may be from the one
+// that says now; RFC 7519 proposes some minutes at most. The error is ErrInvalid or ErrExpired.
+func Verify(raw string, key ed25519.PublicKey, now time.Time, leeway time.Duration) (accountID string, err error) {
 	if len(raw) > maxLength {
 		return "", ErrInvalid
 	}
@@ -96,7 +100,7 @@ func Verify(raw string, key ed25519.PublicKey, now time.Time) (accountID string,
 		jwt.WithAudience(audience),
 		jwt.WithExpirationRequired(),
 		jwt.WithTimeFunc(func() time.Time { return now }),
-		jwt.WithLeeway(time.Second), // two clocks of one network agree to about that
+		jwt.WithLeeway(leeway),
 	)
 	claims := &jwt.RegisteredClaims{}
 	_, err = parser.ParseWithClaims(raw, claims, func(*jwt.Token) (any, error) { return key, nil })

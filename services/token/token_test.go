@@ -30,7 +30,7 @@ func TestSignedTokenVerifies(t *testing.T) {
 	if want := noon.Add(time.Hour); !expires.Equal(want) {
 		t.Errorf("expires %v, want %v", expires, want)
 	}
-	account, err := Verify(raw, public(private), noon.Add(59*time.Minute))
+	account, err := Verify(raw, public(private), noon.Add(59*time.Minute), Leeway)
 	if err != nil || account != "customer-7" {
 		t.Errorf("verify = %q, %v", account, err)
 	}
@@ -61,7 +61,7 @@ func TestVerifyRefuses(t *testing.T) {
 	}
 	keep := func(*jwt.RegisteredClaims) {}
 	good := sign(jwt.SigningMethodEdDSA, private, keep)
-	if _, err := Verify(good, public(private), noon); err != nil {
+	if _, err := Verify(good, public(private), noon, Leeway); err != nil {
 		t.Fatalf("the token that the others are made from: %v", err)
 	}
 	cases := []struct {
@@ -84,7 +84,7 @@ func TestVerifyRefuses(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			if account, err := Verify(c.raw, public(private), noon); !errors.Is(err, c.want) || account != "" {
+			if account, err := Verify(c.raw, public(private), noon, Leeway); !errors.Is(err, c.want) || account != "" {
 				t.Errorf("verify = %q, %v; want %v", account, err, c.want)
 			}
 		})
@@ -119,7 +119,7 @@ func FuzzVerify(f *testing.F) {
 	f.Add("..")
 	f.Fuzz(func(t *testing.T, raw string) {
 		SignedWith(raw)
-		account, err := Verify(raw, public(private), noon)
+		account, err := Verify(raw, public(private), noon, Leeway)
 		if err == nil && account != "customer-7" {
 			t.Errorf("%q verified as %q", raw, account)
 		}

@@ -152,7 +152,7 @@ func (c pacedConn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.T
 	if err != nil {
 		return nil, err
 	}
-	return pacedTx{Tx: tx, ctx: ctx, pace: c.pace}, nil
+	return pacedTx{Tx: tx, ctx: context.WithoutCancel(ctx), pace: c.pace}, nil
 }
 
 // CheckNamedValue is part of driver.NamedValueChecker.
@@ -180,7 +180,7 @@ func (c pacedConn) IsValid() bool {
 // pacedTx is a transaction; what a disk is slow at is its end.
 type pacedTx struct {
 	driver.Tx
-	ctx  context.Context // a driver.Tx gets none of its own
+	ctx  context.Context // which does not end: a commit has to, one way or the other
 	pace *pace
 }
 

@@ -57,6 +57,25 @@ func TestADelayEndsWithItsContext(t *testing.T) {
 	})
 }
 
+func TestACommitEndsAlsoWhenNobodyWaitsForIt(t *testing.T) {
+	const delay = 40 * time.Millisecond
+	forEach(t, func(t *testing.T, db *DB) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		_ = db.InTx(ctx, func(ctx context.Context, tx *Tx) error { // whether it is committed is not the question
+			defer time.AfterFunc(delay/2, cancel)
+			_, err := tx.ExecContext(ctx, `INSERT INTO store_test_counters (name, n) VALUES (?, ?)`, "left", 1)
+			return errors.Join(err, db.SetDelay(delay))
+		})
+		if err := db.SetDelay(0); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := db.ExecContext(t.Context(), `DELETE FROM store_test_counters`); err != nil {
+			t.Errorf("the next transaction: %v", err)
+		}
+	})
+}
+
 func TestServeDelay(t *testing.T) {
 	db := databases(t)["memory"]
 	for query, want := range map[string]int{"?delay=50ms": 200, "?delay=0s": 200, "": 400, "?delay=soon": 400, "?delay=-1s": 400, "?delay=1h": 400} {
