@@ -69,8 +69,10 @@ func planCommand() *cobra.Command {
 }
 
 func listCommand() *cobra.Command {
-	return &cobra.Command{
+	var long bool
+	cmd := &cobra.Command{
 		Use: "list", Short: "List the scenarios: those bundled, and those in ./scenarios", GroupID: "learn", Args: between(0, 0),
+		Example: `  faultline list --long`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			out := cmd.OutOrStdout()
 			names := scenarioNames()
@@ -79,19 +81,38 @@ func listCommand() *cobra.Command {
 				longest = max(longest, len(name))
 			}
 			for _, name := range names {
-				variants, about := "-", "not valid; 'faultline validate "+name+"' says why"
+				variants, about, more := "-", "not valid; 'faultline validate "+name+"' says why", ""
 				if src, err := open(name); err == nil {
 					variants = countOf(len(src.scenario.VariantNames()), "variant")
 					about = strings.Join(strings.Fields(src.scenario.About), " ")
+					more = whatToLookFor(src.scenario)
 				}
 				line := fmt.Sprintf("%-*s  %-11s  ", longest, name, variants)
-				if _, err := fmt.Fprintln(out, line+shorten(about, width(out)-len(line))); err != nil {
+				if !long {
+					line, more = line+shorten(about, width(out)-len(line)), ""
+				} else {
+					line += about
+				}
+				if _, err := fmt.Fprint(out, line+"\n"+more); err != nil {
 					return broken(err)
 				}
 			}
 			return nil
 		},
 	}
+	cmd.Flags().BoolVar(&long, "long", false, "with the mechanism of each, the signal to look at, and the pattern that contains it")
+	return cmd
+}
+
+// whatToLookFor is what a scenario says of itself beside its story, a line each.
+func whatToLookFor(sc *scenario.Scenario) string {
+	var out strings.Builder
+	for _, entry := range [][2]string{{"mechanism", sc.Mechanism}, {"signal", sc.Signal}, {"pattern", sc.Pattern}} {
+		if entry[1] != "" {
+			fmt.Fprintf(&out, "    %-11s%s\n", entry[0]+":", strings.Join(strings.Fields(entry[1]), " "))
+		}
+	}
+	return out.String()
 }
 
 // shorten cuts text to so many columns, unless they are too few to be of use.

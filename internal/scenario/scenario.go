@@ -17,22 +17,25 @@ import (
 
 // Scenario is a scenario file.
 type Scenario struct {
-	Name     string                        `yaml:"name,required" about:"the scenario's name: small letters, digits and hyphens"`
-	About    string                        `yaml:"about" about:"the story, in a sentence or two"`
-	Sources  []string                      `yaml:"sources" about:"where the story is told: papers, books, post-mortems"`
-	System   string                        `yaml:"system,required" about:"the system it runs on: a bundled one by name (shop), or a system file by its path from this file's folder"`
-	Seed     *uint64                       `yaml:"seed" about:"what all randomness is drawn from; 1 when left out"`
-	Loads    strictyaml.Map[LoadSpec]      `yaml:"load,required" about:"the loads by name; each is sent over the whole run"`
-	Phases   strictyaml.Map[time.Duration] `yaml:"phases,required" about:"the phases by name, one after the other, each with its length; warmup is left out of what is measured over the whole run, baseline is what recovery is compared with"`
-	Faults   strictyaml.Map[Fault]         `yaml:"faults" about:"the faults by name: what goes wrong, and when"`
-	Policies strictyaml.Map[Chain]         `yaml:"policies" about:"resilience policies of every variant: by edge (caller->callee) or by service, meaning its door; outermost first"`
-	Enforce  string                        `yaml:"enforce" allowed:"library,proxy" about:"who enforces the policies of edges: library, which is in the services, when left out; proxy, a layer-7 proxy in front of the callee, for services in any language"`
-	Observe  string                        `yaml:"observe" allowed:"services,proxy" about:"who measures the edges, in place of what the system file says"`
-	Services strictyaml.Map[Change]        `yaml:"services" about:"what is different from the system file, in every variant"`
-	Variants strictyaml.Map[Variant]       `yaml:"variants" about:"the variants by name, each run once; one named default when left out"`
-	Expect   []Expectation                 `yaml:"expect" about:"what should hold in every variant"`
-	Abort    []Abort                       `yaml:"abort" about:"when to end a run early"`
-	MaxLag   *time.Duration                `yaml:"max_lag" about:"the greatest p99 of the generator's own delay with which a verdict is given; 5ms or 5 % of the tightest slo when left out, whichever is more"`
+	Name      string                        `yaml:"name,required" about:"the scenario's name: small letters, digits and hyphens"`
+	About     string                        `yaml:"about" about:"the story, in a sentence or two"`
+	Mechanism string                        `yaml:"mechanism" about:"how the trigger becomes the failure, in a sentence"`
+	Signal    string                        `yaml:"signal" about:"where telemetry shows the mechanism: which metric, of what"`
+	Pattern   string                        `yaml:"pattern" about:"what contains it"`
+	Sources   []string                      `yaml:"sources" about:"where the story is told: papers, books, post-mortems"`
+	System    string                        `yaml:"system,required" about:"the system it runs on: a bundled one by name (shop), or a system file by its path from this file's folder"`
+	Seed      *uint64                       `yaml:"seed" about:"what all randomness is drawn from; 1 when left out"`
+	Loads     strictyaml.Map[LoadSpec]      `yaml:"load,required" about:"the loads by name; each is sent over the whole run"`
+	Phases    strictyaml.Map[time.Duration] `yaml:"phases,required" about:"the phases by name, one after the other, each with its length; warmup is left out of what is measured over the whole run, baseline is what recovery is compared with"`
+	Faults    strictyaml.Map[Fault]         `yaml:"faults" about:"the faults by name: what goes wrong, and when"`
+	Policies  strictyaml.Map[Chain]         `yaml:"policies" about:"resilience policies of every variant: by edge (caller->callee) or by service, meaning its door; outermost first"`
+	Enforce   string                        `yaml:"enforce" allowed:"library,proxy" about:"who enforces the policies of edges: library, which is in the services, when left out; proxy, a layer-7 proxy in front of the callee, for services in any language"`
+	Observe   string                        `yaml:"observe" allowed:"services,proxy" about:"who measures the edges, in place of what the system file says"`
+	Services  strictyaml.Map[Change]        `yaml:"services" about:"what is different from the system file, in every variant"`
+	Variants  strictyaml.Map[Variant]       `yaml:"variants" about:"the variants by name, each run once; one named default when left out"`
+	Expect    []Expectation                 `yaml:"expect" about:"what should hold in every variant"`
+	Abort     []Abort                       `yaml:"abort" about:"when to end a run early"`
+	MaxLag    *time.Duration                `yaml:"max_lag" about:"the greatest p99 of the generator's own delay with which a verdict is given; 5ms or 5 % of the tightest slo when left out, whichever is more"`
 
 	// Source tells the place of every part, and holds the errors found so far.
 	Source *strictyaml.Source
