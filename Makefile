@@ -84,6 +84,11 @@ fuzz: ## Run every fuzz test for FUZZTIME
 	    echo "$$name in $$(dirname "$$file")"; $(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "$$(dirname "$$file")"; \
 	  done; done
 
+.PHONY: dashboards-record
+dashboards-record: build ## Record anew the run that the dashboards' tests ask (two minutes)
+	@bin/faultline run dashboards/testdata/tour.yaml --no-page
+	@$(GO) test ./dashboards -run TestRecord -record "$$(ls -d $(CURDIR)/runs/*-tour-naive | tail -1),$$(ls -d $(CURDIR)/runs/*-tour-guarded | tail -1)"
+
 .PHONY: generate
 generate: ## Make the generated files anew: protobuf code, JSON schemas, tables
 	$(GO) generate ./...
