@@ -4,9 +4,9 @@ package scenarios
 
 import "embed"
 
-// FS holds the scenario files (*.yaml) and their schema (scenario.schema.json).
+// FS holds the scenario files (*.yaml), suites of them to benchmark together (suites/*.yaml) and their schema (scenario.schema.json).
 //
-//go:embed *.yaml scenario.schema.json
+//go:embed *.yaml suites/*.yaml scenario.schema.json
 var FS embed.FS
 
 // The schemas and the tables of the reference are written from the catalogs of
