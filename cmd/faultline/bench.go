@@ -44,7 +44,7 @@ func makes() []string {
 func benchCommand() *cobra.Command {
 	var f benchFlags
 	cmd := &cobra.Command{
-		Use: "bench SCENARIO | --resume DIR", Short: "Benchmark a scenario: its variants, again and again, with intervals", GroupID: "run",
+		Use: "bench SCENARIO|SUITE... | --resume DIR", Short: "Benchmark a scenario or a suite of them: variants, again and again, with intervals", GroupID: "run",
 		Long: `Run the variants of a scenario again and again and say what differs, with intervals,
 and what cannot be claimed. Each block runs every variant once, in an order drawn at
 random, all with the same seed; one variant runs twice in each, which shows how far two
@@ -53,17 +53,32 @@ equal runs differ. 10 repeats can claim something, 5 can hint at it.
 With --sweep, every combination of the values of one or two parameters of the scenario is
 run, and a map shows where the system comes back by itself.
 
+Several scenarios, or a suite, are run as one: the first block of each, then the second of
+each, with one summary. A suite is a file that lists scenarios:
+
+  name: queues
+  about: What a full queue does, and what helps.
+  repeats: 3                              # the flags win
+  scenarios:
+    - retry-storm                         # a name, or a path from the file's folder
+    - {scenario: codel, variants: [fifo, codel], repeats: 5}
+
+Other keys: seed, keep, warmup_blocks; of a scenario, aa. ` + suiteList() + `
+
 The campaign is kept in runs/<time>-<scenario>-bench: bench.html, bench.csv, bench.json and
-the record of each run. Ctrl-C stops it; --resume goes on with it.`,
+the record of each run; of a suite, in runs/<time>-<suite>-bench: summary.html, summary.csv,
+summary.json and a campaign for each scenario. Ctrl-C stops it; --resume goes on with it.`,
 		Example: `  faultline bench cascade-failure
   faultline bench cascade-failure --repeats 12 --variant naive,contained
   faultline bench cascade-failure --sweep load.browse.rate=20..200/7 --sweep phases.fault=2s..20s/6 --repeats 3
+  faultline bench retry-storm codel --repeats 3
+  faultline bench resilience --dry-run
   faultline bench --resume runs/20260301-115958-cascade-failure-bench`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if f.resume != "" {
 				return between(0, 0)(cmd, args)
 			}
-			return between(1, 1)(cmd, args)
+			return between(1, -1)(cmd, args)
 		},
 		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd, args) },
 	}
@@ -81,36 +96,76 @@ the record of each run. Ctrl-C stops it; --resume goes on with it.`,
 	return cmd
 }
 
+// benchWork is a campaign, or a suite of them.
+type benchWork interface {
+	Run(ctx context.Context, run bench.Runner, watch bench.Watcher, now func() time.Time) error
+	Describe(out io.Writer) error
+	Create(root string, now time.Time) error
+	Left() int
+	Length() time.Duration
+	Dir() string
+	Close() error
+}
+
 func (f *benchFlags) run(cmd *cobra.Command, args []string) error {
 	ctx, out, done := whileRead(cmd.Context(), cmd.OutOrStdout())
 	defer done()
-	var c *bench.Campaign
+	var w benchWork
 	var err error
 	if f.resume != "" {
-		c, err = f.goOn(cmd)
+		w, err = f.goOn(cmd)
 	} else {
-		c, err = f.begin(cmd, args[0], out)
+		w, err = f.begin(cmd, args, out)
 	}
-	if err != nil || c == nil {
+	if err != nil || w == nil {
 		return err
 	}
-	defer c.Close() // all is written by then
+	defer w.Close() // all is written by then
 	defer sayWhenStopping(ctx, cmd.ErrOrStderr())()
 	self, err := os.Executable()
 	if err != nil {
 		return broken(fmt.Errorf("finding this program: %w", err))
 	}
-	b := &bencher{campaign: c, self: self, out: out, errOut: cmd.ErrOrStderr(), progress: &bench.Progress{
+	b := &bencher{work: w, self: self, out: out, errOut: cmd.ErrOrStderr(), progress: &bench.Progress{
 		Out: out, Terminal: isTerminal(out) && !f.plain, Style: bench.Style{Color: colored(out), Width: width(out)},
 	}}
 	return b.all(ctx)
 }
 
-// begin works out a new campaign; nil where nothing is to be run.
-func (f *benchFlags) begin(cmd *cobra.Command, name string, out io.Writer) (*bench.Campaign, error) {
-	source, err := benchSource(name)
+// begin works out a new campaign or suite; nil where nothing is to be run.
+func (f *benchFlags) begin(cmd *cobra.Command, names []string, out io.Writer) (benchWork, error) {
+	w, err := f.plan(cmd, names)
 	if err != nil {
 		return nil, usage(err)
+	}
+	if f.dryRun {
+		return nil, w.Describe(out)
+	}
+	if err := w.Create(f.root, time.Now()); err != nil {
+		return nil, broken(errors.Join(err, w.Close()))
+	}
+	return w, nil
+}
+
+// plan works out what the user named: a suite, several scenarios, or one.
+func (f *benchFlags) plan(cmd *cobra.Command, names []string) (benchWork, error) {
+	file, isSuite, err := findSuite(names)
+	switch {
+	case err != nil:
+		return nil, err
+	case isSuite:
+		return f.suite(cmd, file)
+	case len(names) > 1:
+		return f.several(cmd, names)
+	}
+	return f.campaign(cmd, names[0])
+}
+
+// campaign works out the campaign of one scenario.
+func (f *benchFlags) campaign(cmd *cobra.Command, name string) (*bench.Campaign, error) {
+	source, err := benchSource(name)
+	if err != nil {
+		return nil, err
 	}
 	f.options.Keep = bench.Keep(f.keep)
 	if cmd.Flags().Changed("seed") {
@@ -123,24 +178,14 @@ func (f *benchFlags) begin(cmd *cobra.Command, name string, out io.Writer) (*ben
 		f.options.Sweep = append(f.options.Sweep, axis)
 	}
 	if err := errors.Join(errs...); err != nil {
-		return nil, usage(err)
+		return nil, err
 	}
-	c, err := bench.New(source, f.options)
-	if err != nil {
-		return nil, usage(err)
-	}
-	if f.dryRun {
-		return nil, c.Describe(out)
-	}
-	if err := c.Create(f.root, time.Now()); err != nil {
-		return nil, broken(err)
-	}
-	return c, nil
+	return bench.New(source, f.options)
 }
 
 // goOn opens the campaign that the user named: a directory, or its name below
 // the folder of records.
-func (f *benchFlags) goOn(cmd *cobra.Command) (*bench.Campaign, error) {
+func (f *benchFlags) goOn(cmd *cobra.Command) (benchWork, error) {
 	for _, name := range makes() {
 		if cmd.Flags().Changed(name) {
 			return nil, usage(fmt.Errorf("--resume goes on with the campaign as it was begun; --%s cannot be changed", name))
@@ -149,6 +194,13 @@ func (f *benchFlags) goOn(cmd *cobra.Command) (*bench.Campaign, error) {
 	dir := filepath.Clean(f.resume)
 	if _, err := os.Stat(dir); err != nil && !strings.ContainsRune(f.resume, filepath.Separator) {
 		dir = filepath.Join(f.root, dir)
+	}
+	if bench.IsSuiteDir(dir) {
+		s, err := bench.ResumeSuite(dir, benchSource)
+		if err != nil {
+			return nil, usage(err)
+		}
+		return s, nil
 	}
 	header, err := bench.ReadHeader(dir)
 	if err != nil {
@@ -178,13 +230,17 @@ func benchSource(name string) (bench.Source, error) {
 	}
 	return bench.Source{
 		Named: name, File: src.scenario.Source.Name, Text: src.text, System: src.system, Version: buildVersion(),
-		Machine: fmt.Sprintf("%s/%s, %d CPUs", runtime.GOOS, runtime.GOARCH, runtime.NumCPU()),
+		Machine: machine(), Variants: src.scenario.VariantNames(),
 	}, nil
 }
 
-// bencher carries out a campaign.
+func machine() string {
+	return fmt.Sprintf("%s/%s, %d CPUs", runtime.GOOS, runtime.GOARCH, runtime.NumCPU())
+}
+
+// bencher carries out a campaign or a suite.
 type bencher struct {
-	campaign    *bench.Campaign
+	work        benchWork
 	self        string // this program
 	out, errOut io.Writer
 	progress    *bench.Progress
@@ -193,16 +249,12 @@ type bencher struct {
 // all carries out the runs that are left and writes what the campaign comes
 // to, also when it was stopped.
 func (b *bencher) all(ctx context.Context) error {
-	c := b.campaign
-	if c.Left() > 0 {
-		fmt.Fprintf(b.out, "%s to go, about %s; kept in %s\n", countOf(c.Left(), "run"), figure.Duration(c.Length().Round(time.Second)), c.Dir())
+	if b.work.Left() > 0 {
+		fmt.Fprintf(b.out, "%s to go, about %s; kept in %s\n", countOf(b.work.Left(), "run"), figure.Duration(b.work.Length().Round(time.Second)), b.work.Dir())
 	}
-	err := c.Run(ctx, b.carryOut, b.progress, time.Now)
+	err := b.work.Run(ctx, b.carryOut, b.progress, time.Now)
 	b.progress.Clear()
-	r, reportErr := c.Analyse()
-	if reportErr == nil {
-		reportErr = c.Write(r, report.PageStyle())
-	}
+	r, files, reportErr := b.report()
 	if reportErr != nil {
 		return broken(errors.Join(err, reportErr))
 	}
@@ -210,27 +262,51 @@ func (b *bencher) all(ctx context.Context) error {
 		return broken(fmt.Errorf("writing the summary: %w", printErr))
 	}
 	fmt.Fprintln(b.out)
+	for _, file := range files {
+		fmt.Fprintf(b.out, "%-8s %s\n", strings.TrimPrefix(filepath.Ext(file), "."), filepath.Join(b.work.Dir(), file))
+	}
+	return b.conclude(err, r.Tally())
+}
+
+// reported is what the campaign comes to.
+type reported interface {
+	Print(out io.Writer, style bench.Style) error
+	Tally() bench.Tally
+}
+
+// report works out and writes what the campaign comes to.
+func (b *bencher) report() (reported, []string, error) {
+	style := report.PageStyle()
+	if s, isSuite := b.work.(*bench.Suite); isSuite {
+		r, err := s.Analyse(style)
+		if err == nil {
+			err = s.Write(r, style)
+		}
+		return r, []string{bench.SuitePage, bench.SuiteCSV, bench.SuiteJSON}, err
+	}
+	c := b.work.(*bench.Campaign)
+	r, err := c.Analyse()
+	if err != nil {
+		return nil, nil, err
+	}
 	files := []string{bench.PageFile, bench.CSVFile, bench.JSONFile}
 	if r.Sweep != nil {
 		files = append(files, bench.SweepFile)
 	}
-	for _, file := range files {
-		fmt.Fprintf(b.out, "%-8s %s\n", strings.TrimPrefix(filepath.Ext(file), "."), filepath.Join(c.Dir(), file))
-	}
-	return b.conclude(err, r)
+	return r, files, c.Write(r, style)
 }
 
 // conclude says how to go on where the campaign is not complete, and gives the
 // exit code. What the variants show is no success or failure of the benchmark.
-func (b *bencher) conclude(err error, r *bench.Report) error {
-	left := b.campaign.Left()
+func (b *bencher) conclude(err error, total bench.Tally) error {
+	left := b.work.Left()
 	if left > 0 {
-		fmt.Fprintf(b.out, "\n%s left; go on with: faultline bench --resume %s\n", countOf(left, "run"), b.campaign.Dir())
+		fmt.Fprintf(b.out, "\n%s left; go on with: faultline bench --resume %s\n", countOf(left, "run"), b.work.Dir())
 	}
 	switch {
 	case err != nil && !errors.Is(err, bench.ErrInterrupted):
 		return broken(err)
-	case left > 0 || r.Total.Done == r.Total.Void:
+	case left > 0 || total.Done == total.Void:
 		return &codedError{code: exitInconclusive}
 	}
 	return nil
@@ -239,7 +315,7 @@ func (b *bencher) conclude(err error, r *bench.Report) error {
 // carryOut is the campaign's Runner.
 func (b *bencher) carryOut(ctx context.Context, task bench.Task) (string, *bench.Measured, error) {
 	dir, err := run.Run(ctx, run.Config{
-		Plan: task.Plan, System: b.campaign.System(), Scenario: task.Scenario, Root: task.Root, Self: b.self, Bin: []string{filepath.Dir(b.self)},
+		Plan: task.Plan, System: task.System, Scenario: task.Scenario, Root: task.Root, Self: b.self, Bin: []string{filepath.Dir(b.self)},
 		Version: buildVersion(), Watch: runProgress{b.progress},
 		Log: slog.New(slog.NewTextHandler(b.errOut, &slog.HandlerOptions{Level: slog.LevelError})),
 	})

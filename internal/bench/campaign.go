@@ -87,6 +87,9 @@ type Slot struct {
 	Started  time.Time `json:"started,omitzero"`
 	Ended    time.Time `json:"ended,omitzero"`
 	Attempts []Attempt `json:"attempts,omitempty"` // earlier ones that came to no end
+
+	// Scenario is told to a Watcher where the campaign is one of a suite; Number is then the run's in the suite.
+	Scenario string `json:"-"`
 }
 
 // Name is the variant, marked where it is the twin.
@@ -132,6 +135,8 @@ type Source struct {
 	System  *system.System
 	Version string // of faultline
 	Machine string
+	// Variants are the scenario's, for whoever checks a choice of them beforehand.
+	Variants []string
 }
 
 // Cell is one combination of a sweep's values, or the only one without a
@@ -379,30 +384,40 @@ const startAndEnd = 12 * time.Second
 
 // Length is about how long the runs that are left take, from the plans, or once some
 // have ended, from how long those took.
-func (c *Campaign) Length() time.Duration {
-	var planned, took, plannedOfDone time.Duration
+func (c *Campaign) Length() time.Duration { return c.pace().left() }
+
+// pace is how long runs take by their plans, and how long they took.
+type pace struct{ planned, took, plannedOfDone time.Duration }
+
+func (c *Campaign) pace() pace {
+	var p pace
 	for _, slot := range c.file.Slots {
 		windows := c.cells[slot.Cell].Frame.Windows
 		length := windows[len(windows)-1].End + startAndEnd
 		if slot.State == Done {
-			took, plannedOfDone = took+slot.Ended.Sub(slot.Started), plannedOfDone+length
+			p.took, p.plannedOfDone = p.took+slot.Ended.Sub(slot.Started), p.plannedOfDone+length
 		} else {
-			planned += length
+			p.planned += length
 		}
 	}
-	if plannedOfDone > 0 {
-		return time.Duration(float64(planned) * float64(took) / float64(plannedOfDone))
+	return p
+}
+
+func (p pace) plus(o pace) pace {
+	return pace{p.planned + o.planned, p.took + o.took, p.plannedOfDone + o.plannedOfDone}
+}
+
+func (p pace) left() time.Duration {
+	if p.plannedOfDone > 0 {
+		return time.Duration(float64(p.planned) * float64(p.took) / float64(p.plannedOfDone))
 	}
-	return planned
+	return p.planned
 }
 
 // path is a file of the campaign.
 func (c *Campaign) path(parts ...string) string {
 	return filepath.Join(append([]string{c.dir}, parts...)...)
 }
-
-// System is the system that all runs start, as its file has it.
-func (c *Campaign) System() *system.System { return c.source.System }
 
 // Describe prints what would be run, and in which order.
 func (c *Campaign) Describe(out io.Writer) error {

@@ -8,12 +8,14 @@ import (
 	"time"
 
 	"github.com/faultline-lab/faultline/internal/plan"
+	"github.com/faultline-lab/faultline/internal/system"
 )
 
 // Task is what a Runner has to do.
 type Task struct {
 	Slot     Slot
 	Plan     *plan.Plan
+	System   *system.System
 	Frame    Frame  // for Measure
 	Scenario []byte // the scenario file with the sweep's values, for the record
 	Root     string // the folder that gets the record
@@ -44,22 +46,33 @@ const inARow = 3
 // Run carries out the runs that are left, in their order. When ctx ends, the run
 // under way is given up and ErrInterrupted returned; Resume goes on from there. now is the clock.
 func (c *Campaign) Run(ctx context.Context, run Runner, watch Watcher, now func() time.Time) error {
-	failures := 0
+	return c.run(ctx, &series{run: run, now: now}, watch, func(*Slot) bool { return true })
+}
+
+// series is runs one after the other, of one campaign or of several in turn.
+type series struct {
+	run      Runner
+	now      func() time.Time
+	failures int // the last so many could not be carried out
+}
+
+// run carries out those of the runs left that are wanted.
+func (c *Campaign) run(ctx context.Context, in *series, watch Watcher, wanted func(*Slot) bool) error {
 	for _, slot := range c.file.Slots {
-		if slot.State == Done || slot.State == Failed {
+		if slot.State == Done || slot.State == Failed || !wanted(slot) {
 			continue
 		}
 		if ctx.Err() != nil {
 			return ErrInterrupted
 		}
-		err := c.one(ctx, slot, run, watch, now)
+		err := c.one(ctx, slot, in.run, watch, in.now)
 		switch {
 		case errors.Is(err, ErrInterrupted), errors.As(err, new(saving)):
 			return err
 		case err == nil:
-			failures = 0
+			in.failures = 0
 		default:
-			if failures++; failures == inARow {
+			if in.failures++; in.failures == inARow {
 				return fmt.Errorf("%d runs in a row could not be carried out, the last because: %w", inARow, err)
 			}
 		}
@@ -85,7 +98,7 @@ func (c *Campaign) one(ctx context.Context, slot *Slot, run Runner, watch Watche
 	if err := c.save(); err != nil {
 		return saving{err}
 	}
-	dir, measured, err := run(ctx, Task{Slot: *slot, Plan: p, Frame: cell.Frame, Scenario: cell.text, Root: c.path(RunsDir), Keep: c.file.Options.Keep})
+	dir, measured, err := run(ctx, Task{Slot: *slot, Plan: p, System: c.source.System, Frame: cell.Frame, Scenario: cell.text, Root: c.path(RunsDir), Keep: c.file.Options.Keep})
 	slot.Ended = now()
 	if dir != "" {
 		if slot.Record, err = relative(c.dir, dir, err); err != nil {

@@ -32,6 +32,9 @@ func (p *Progress) Begins(slot Slot, values []string, of int, left time.Duration
 	if slot.Warmup() {
 		block = "warm-up block"
 	}
+	if slot.Scenario != "" {
+		block = slot.Scenario + ", " + block
+	}
 	digits := len(fmt.Sprint(of))
 	p.head = fmt.Sprintf("[%*d/%d] %s, %s", digits, slot.Number, of, block, strings.Join(append([]string{slot.Name()}, values...), ", "))
 	p.left = left

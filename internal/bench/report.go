@@ -37,6 +37,9 @@ type Report struct {
 	frame []Figure
 }
 
+// Tally counts the campaign's runs.
+func (r *Report) Tally() Tally { return r.Total }
+
 // Tally counts runs, those of warm-up blocks not among them.
 type Tally struct {
 	Planned int `json:"planned"`

@@ -32,18 +32,31 @@ func (c *Campaign) Create(root string, now time.Time) error {
 	if err := os.MkdirAll(root, 0o755); err != nil {
 		return fmt.Errorf("making the folder of runs: %w", err)
 	}
-	name := now.Format("20060102-150405") + "-" + c.file.Scenario + "-bench"
+	dir, err := makeDir(root, c.file.Scenario, now)
+	if err != nil {
+		return err
+	}
+	return c.create(dir, now)
+}
+
+// makeDir makes the directory <time>-<name>-bench below root, with a number behind it where there is one already.
+func makeDir(root, of string, now time.Time) (string, error) {
+	name := now.Format("20060102-150405") + "-" + of + "-bench"
 	dir := filepath.Join(root, name)
 	for n := 2; ; n++ {
 		err := os.Mkdir(dir, 0o755)
 		if err == nil {
-			break
+			return dir, nil
 		}
 		if !errors.Is(err, fs.ErrExist) {
-			return fmt.Errorf("making the campaign's directory: %w", err)
+			return "", fmt.Errorf("making the campaign's directory: %w", err)
 		}
 		dir = filepath.Join(root, name+"-"+strconv.Itoa(n))
 	}
+}
+
+// create fills the campaign's directory.
+func (c *Campaign) create(dir string, now time.Time) error {
 	c.dir, c.file.Created = dir, now
 	for _, folder := range []string{RunsDir, FiguresDir} {
 		if err := os.Mkdir(c.path(folder), 0o755); err != nil {
@@ -98,13 +111,16 @@ func readFile(dir string) (file, error) {
 		return f, fmt.Errorf("%s of %s is damaged: %w", CampaignFile, dir, err)
 	}
 	if format.Format != FormatVersion {
-		return f, fmt.Errorf("campaign %s has format %d (faultline %s), and this faultline goes on with format %d only; start it anew",
-			dir, format.Format, format.Version, FormatVersion)
+		return f, otherFormat("campaign", dir, format.Format, format.Version)
 	}
 	if err := json.Unmarshal(data, &f); err != nil {
 		return f, fmt.Errorf("%s of %s is damaged: %w", CampaignFile, dir, err)
 	}
 	return f, nil
+}
+
+func otherFormat(what, dir string, format int, version string) error {
+	return fmt.Errorf("%s %s has format %d (faultline %s), and this faultline goes on with format %d only; start it anew", what, dir, format, version, FormatVersion)
 }
 
 // Resume opens a campaign to go on with it. Runs that ended are kept, one that
