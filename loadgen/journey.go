@@ -1,6 +1,7 @@
 package loadgen
 
 import (
+	"cmp"
 	"context"
 	"math/rand/v2"
 	"time"
@@ -65,8 +66,13 @@ func (j *journeys) take(ctx context.Context, s *step, r request, bag string, env
 	case !s.accepts(j.sender.protocol(), a.status):
 		row.Error = badStatus(j.sender.protocol(), a.status)
 	default:
-		if missing := extract(a.body, s.extract, env.values); missing != "" {
+		missing := extract(a.body, s.extract, env.values)
+		switch refused := s.operation != "" && !succeeded(j.sender.protocol(), a.status); {
+		case refused: // as it may be; there is nothing to extract
+		case missing != "":
 			row.Error = "extraction failed: " + missing
+		case s.operation != "":
+			row.ID = env.values[s.operation].raw
 		}
 	}
 	row.OK = row.Error == ""
@@ -85,6 +91,9 @@ func summarize(rows []Result) Result {
 	}
 	whole := decisive
 	whole.Step, whole.Bytes = "", bytes
+	for _, row := range rows {
+		whole.ID = cmp.Or(row.ID, whole.ID)
+	}
 	whole.Due, whole.Sent, whole.Done = rows[0].Due, rows[0].Sent, rows[len(rows)-1].Done
 	return whole
 }

@@ -57,6 +57,9 @@ type Step struct {
 	Body    string            `json:"body,omitempty"`
 	// Extract maps a name to a dotted path into the JSON answer ("items.0.id").
 	Extract map[string]string `json:"extract,omitempty"`
+	// Operation names the extracted value that identifies what the step asked for. It is set on a step that changes
+	// something, where the answer yes is a promise that an audit may be held to; results carry the value as their ID.
+	Operation string `json:"operation,omitempty"`
 	// Accept lists the statuses that count as success besides 2xx (HTTP) and OK (gRPC).
 	Accept []int `json:"accept,omitempty"`
 }
@@ -108,6 +111,7 @@ type Result struct {
 	Error   string    `json:"error,omitempty" parquet:"error,dict"`   // why not, in few words and of few kinds
 	Bytes   int64     `json:"bytes" parquet:"bytes"`                  // of the answer's body
 	TraceID string    `json:"trace_id" parquet:"trace_id"`            // 32 hex digits; of a journey, the trace of the step that decided its fate
+	ID      string    `json:"id,omitempty" parquet:"id,optional"`     // what the answer called that which was done; of steps with an Operation
 	Faults  string    `json:"faults,omitempty" parquet:"faults,dict"` // ids of the faults active at Due, comma-separated; filled in by the record
 }
 

@@ -18,6 +18,8 @@ type step struct {
 	body    *template
 	extract []extraction
 	accept  []int
+	// operation is the name of the extracted value that goes into the result; empty for most.
+	operation string
 }
 
 type header struct {
@@ -72,7 +74,7 @@ func compileSteps(steps []Step, protocol string) ([]*step, error) {
 }
 
 func compileStep(s Step, protocol string, known []string) (*step, error) {
-	out := &step{name: s.Name, accept: s.Accept}
+	out := &step{name: s.Name, accept: s.Accept, operation: s.Operation}
 	var problems []error
 	compile := func(what, text string) *template {
 		t, err := compileTemplate(text, known)
@@ -94,6 +96,9 @@ func compileStep(s Step, protocol string, known []string) (*step, error) {
 	}
 	if out.extract, err = compileExtractions(s.Extract); err != nil {
 		problems = append(problems, fmt.Errorf("extract: %w", err))
+	}
+	if _, extracted := s.Extract[s.Operation]; s.Operation != "" && !extracted {
+		problems = append(problems, fmt.Errorf("operation %q: the step extracts nothing of that name", s.Operation))
 	}
 	return out, errors.Join(problems...)
 }
@@ -139,10 +144,15 @@ func (s *step) render(env *environment, turn uint64) request {
 
 // accepts says whether a status counts as success.
 func (s *step) accepts(protocol string, status int) bool {
+	return succeeded(protocol, status) || slices.Contains(s.accept, status)
+}
+
+// succeeded says whether a status is success by the protocol's own word.
+func succeeded(protocol string, status int) bool {
 	if protocol == protocolGRPC {
-		return status == 0 || slices.Contains(s.accept, status)
+		return status == 0
 	}
-	return status >= 200 && status < 300 || slices.Contains(s.accept, status)
+	return status >= 200 && status < 300
 }
 
 // isToken says whether s is a token of HTTP (RFC 9110, section 5.6.2), as

@@ -80,6 +80,14 @@ func compile(name string, flags planFlags) (*plans, error) {
 	if flags.seedSet {
 		options.Seed = &flags.seed
 	}
+	for _, setting := range src.system.Settings {
+		if value := os.Getenv(setting.Name); value != "" {
+			if options.Settings == nil {
+				options.Settings = map[string]string{}
+			}
+			options.Settings[setting.Name] = value
+		}
+	}
 	for _, variant := range variants {
 		p, err := plan.Compile(src.scenario, src.system, variant, options)
 		if err != nil {

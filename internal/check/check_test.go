@@ -251,16 +251,20 @@ func TestNotes(t *testing.T) {
 	run := newRun(expectation("", "violations() == 0"))
 	run.Meta.Loss = telemetry.Loss{SpansDropped: 12345, LogsDropped: 1, ScrapesFailed: 2, ProfilesDropped: 3}
 	var violations []any
-	for range 50 {
+	for range 150 {
 		violations = append(violations, map[string]any{"invariant": "money", "detail": "3 lost"})
 	}
+	violations = append(violations, map[string]any{"invariant": "orders", "detail": "lost", "keys": []any{"o-1"}})
 	run.Events[3].Data["violations"] = violations
 	v := judge(t, run, nil)
-	if v.Outcome != check.Fail || v.Findings[0].Got != "50" {
+	if v.Outcome != check.Fail || v.Findings[0].Got != "151" {
 		t.Errorf("got %s, %+v", v.Outcome, v.Findings)
 	}
-	if len(v.Notes) != 20 || v.Notes[0] != "12,345 spans were lost, so traces may have holes" || v.Notes[4] != "violated: money: 3 lost" {
+	if len(v.Notes) != 4 || v.Notes[0] != "12,345 spans were lost, so traces may have holes" {
 		t.Errorf("got %q", v.Notes)
+	}
+	if len(v.Violations) != 100 || v.Violations[0].String() != "money: 3 lost" || v.Violations[1].String() != "orders: lost (o-1)" {
+		t.Errorf("got %d violations, first %v", len(v.Violations), v.Violations[:2])
 	}
 }
 

@@ -205,7 +205,7 @@ func proof(e record.Event) string {
 
 // notes are what a reader should know, though no measure depends on it: a
 // measure whose samples are missing says so itself.
-func notes(run *record.Run, set *measure.Set) []string {
+func notes(run *record.Run) []string {
 	out := []string{}
 	loss := run.Meta.Loss
 	for _, lost := range []struct {
@@ -222,11 +222,6 @@ func notes(run *record.Run, set *measure.Set) []string {
 		}
 	}
 	out = append(out, deaths(run)...)
-	if audit, found := set.Audit(); found && audit.Problem == "" {
-		for _, v := range audit.Violations {
-			out = append(out, "violated: "+v.Invariant+": "+v.Detail)
-		}
-	}
 	return out[:min(len(out), maxNotes)]
 }
 
@@ -247,5 +242,28 @@ func deaths(run *record.Run) []string {
 	return out
 }
 
-// maxNotes bounds the notes: the audit in the record has all violations.
+// maxNotes bounds the notes.
 const maxNotes = 20
+
+// maxViolations bounds the violations that a verdict names: the audit in the record has all.
+const maxViolations = 100
+
+// violated lists what is broken. One of each invariant comes first, so that none is hidden behind many of another.
+func violated(set *measure.Set) []measure.Violation {
+	audit, found := set.Audit()
+	if !found {
+		return nil
+	}
+	seen := map[string]bool{}
+	var first, rest []measure.Violation
+	for _, v := range audit.Violations {
+		if seen[v.Invariant] {
+			rest = append(rest, v)
+			continue
+		}
+		seen[v.Invariant] = true
+		first = append(first, v)
+	}
+	first = append(first, rest...)
+	return first[:min(len(first), maxViolations)]
+}

@@ -17,7 +17,7 @@ import (
 func Judge(ctx context.Context, run *record.Run, metrics measure.Metrics) (*Verdict, error) {
 	set := measure.New(run, metrics)
 	v := &Verdict{
-		Run: run.Meta.ID, Scenario: run.Meta.Scenario, Variant: run.Meta.Variant, System: run.Meta.System, Seed: run.Meta.Seed,
+		Run: run.Meta.ID, Scenario: run.Meta.Scenario, Variant: run.Meta.Variant, System: run.Meta.System, Seed: run.Meta.Seed, Settings: run.Plan.Settings,
 		Version: run.Meta.Version, Machine: run.Meta.Machine, Started: run.Meta.Started, Seconds: run.Plan.Length().Seconds(),
 		Findings: []Finding{}, Lag: set.Lag(set.Whole()),
 	}
@@ -29,7 +29,8 @@ func Judge(ctx context.Context, run *record.Run, metrics measure.Metrics) (*Verd
 		v.Findings = append(v.Findings, f)
 	}
 	v.Reasons = doubts(run, set, v.Lag)
-	v.Notes = notes(run, set)
+	v.Notes = notes(run)
+	v.Violations = violated(set)
 	v.Outcome = conclude(v)
 	return v, nil
 }

@@ -52,20 +52,24 @@ func (o Outcome) ExitCode() int {
 
 // Verdict is what a run comes to.
 type Verdict struct {
-	Run      string        `json:"run"` // the record's id
-	Scenario string        `json:"scenario"`
-	Variant  string        `json:"variant"`
-	System   string        `json:"system"`
-	Seed     uint64        `json:"seed"`
-	Version  string        `json:"version"` // of the faultline that ran it
-	Machine  string        `json:"machine"`
-	Started  time.Time     `json:"started"`
-	Seconds  float64       `json:"seconds"` // from the start of the load to its end, as planned
-	Outcome  Outcome       `json:"outcome"`
-	Reasons  []string      `json:"reasons"`  // why the run as a whole proves nothing; empty when it does
-	Findings []Finding     `json:"findings"` // one for each expectation, in the plan's order
-	Lag      measure.Value `json:"lag"`      // p99 of the generator's lag
-	Notes    []string      `json:"notes"`    // what a reader should know, though it decides nothing
+	Run      string    `json:"run"` // the record's id
+	Scenario string    `json:"scenario"`
+	Variant  string    `json:"variant"`
+	System   string    `json:"system"`
+	Seed     uint64    `json:"seed"`
+	Version  string    `json:"version"` // of the faultline that ran it
+	Machine  string    `json:"machine"`
+	Started  time.Time `json:"started"`
+	Seconds  float64   `json:"seconds"` // from the start of the load to its end, as planned
+	// Settings are variables of the environment that were set for the services, such as a seeded bug.
+	Settings map[string]string `json:"settings,omitempty"`
+	Outcome  Outcome           `json:"outcome"`
+	Reasons  []string          `json:"reasons"`  // why the run as a whole proves nothing; empty when it does
+	Findings []Finding         `json:"findings"` // one for each expectation, in the plan's order
+	Lag      measure.Value     `json:"lag"`      // p99 of the generator's lag
+	// Violations are the broken invariants, 100 at most, one of each kind first.
+	Violations []measure.Violation `json:"violations,omitempty"`
+	Notes      []string            `json:"notes"` // what a reader should know, though it decides nothing
 }
 
 // Finding is what one expectation comes to.

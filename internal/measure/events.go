@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/faultline-lab/faultline/internal/figure"
@@ -66,11 +67,31 @@ func anyOn(on map[string]bool) bool {
 	return false
 }
 
-// Violation is a broken invariant, as the system's audit reports it.
+// Violation is a broken invariant: of the system's audit, or of the lab, which holds it against what clients were told.
 type Violation struct {
-	Invariant string   `json:"invariant"`
-	Detail    string   `json:"detail"`
-	Keys      []string `json:"keys,omitempty"`
+	Invariant       string   `json:"invariant"`
+	Detail          string   `json:"detail"`
+	Keys            []string `json:"keys,omitempty"`             // what it is about: orders, products
+	IdempotencyKeys []string `json:"idempotency_keys,omitempty"` // of the clients' requests
+	Traces          []string `json:"traces,omitempty"`
+}
+
+// String writes the violation in one line, with all that it names.
+func (v Violation) String() string {
+	text := v.Invariant + ": " + v.Detail
+	var named []string
+	for _, part := range []struct {
+		what string
+		of   []string
+	}{{"", v.Keys}, {"key ", v.IdempotencyKeys}, {"trace ", v.Traces}} {
+		if len(part.of) > 0 {
+			named = append(named, part.what+strings.Join(part.of, " "))
+		}
+	}
+	if len(named) > 0 {
+		text += " (" + strings.Join(named, ", ") + ")"
+	}
+	return text
 }
 
 // Audit is the system's answer to the question whether its data is right.
@@ -80,6 +101,10 @@ type Audit struct {
 	Checked    map[string]any `json:"checked"` // how many of what was looked at
 	Settled    bool           `json:"settled"` // whether the system had come to rest
 	Problem    string         `json:"-"`       // why the answer cannot be used; "" when it can
+	// Operations are what the system was asked to do, as it knows it; nil when it does not tell.
+	Operations []Operation `json:"operations"`
+	// History counts what clients asked for; nil when Operations is.
+	History *History `json:"-"`
 }
 
 // Audit returns the run's last audit, and whether there was one.
@@ -88,6 +113,9 @@ func (s *Set) Audit() (Audit, bool) {
 		if e.Kind == record.EventAudit {
 			a := readAudit(e)
 			a.At = e.Time.Sub(s.run.Meta.Load)
+			if a.Operations != nil {
+				s.holdToAnswers(&a)
+			}
 			return a, true
 		}
 	}
@@ -119,7 +147,7 @@ func (s *Set) violations() Value {
 	if !found {
 		return unknown(figure.Count, "there was no audit: the system has no probe for its invariants, or the run ended before it")
 	}
-	if a.Problem != "" {
+	if a.Problem != "" && (a.Settled || len(a.Violations) == 0) { // what is broken stays broken, settled or not
 		return unknown(figure.Count, "%s", a.Problem)
 	}
 	checked := 0.0

@@ -3,6 +3,7 @@ package plan
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -17,6 +18,8 @@ import (
 type Options struct {
 	// Seed takes the place of the scenario's; nil leaves it.
 	Seed *uint64
+	// Settings are those of the system's settings that are set; nil means none.
+	Settings map[string]string
 }
 
 // longestRun bounds the length of a run.
@@ -53,6 +56,9 @@ func compileAll(sc *scenario.Scenario, sys *system.System, opt Options) ([]*Plan
 	if sc == nil || sys == nil {
 		return nil, errors.New("compiling a plan: want a scenario and a system")
 	}
+	if err := checkSettings(sys, opt.Settings); err != nil {
+		return nil, err
+	}
 	src := sc.Source.Clone()
 	var plans []*Plan
 	for _, variant := range sc.Variants {
@@ -63,12 +69,29 @@ func compileAll(sc *scenario.Scenario, sys *system.System, opt Options) ([]*Plan
 		if opt.Seed != nil {
 			c.plan.Seed = *opt.Seed
 		}
+		if len(opt.Settings) > 0 {
+			c.plan.Settings = maps.Clone(opt.Settings)
+		}
 		plans = append(plans, c.compile())
 	}
 	if err := src.Err(); err != nil {
 		return nil, err
 	}
 	return plans, nil
+}
+
+// checkSettings refuses settings that the system does not have, and values that it does not know.
+func checkSettings(sys *system.System, given map[string]string) error {
+	var errs []error
+	for _, name := range slices.Sorted(maps.Keys(given)) {
+		i := slices.IndexFunc(sys.Settings, func(s system.Setting) bool { return s.Name == name })
+		if i < 0 {
+			errs = append(errs, fmt.Errorf("system %s has no setting %s", sys.Name, name))
+			continue
+		}
+		errs = append(errs, sys.Settings[i].Check(given[name]))
+	}
+	return errors.Join(errs...)
 }
 
 // compiler works out one variant.

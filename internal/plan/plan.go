@@ -32,6 +32,8 @@ type Plan struct {
 	Observed []chaos.Edge `json:"observed,omitempty"`
 	// Services is what this run changes about the system; see Apply.
 	Services map[string]Change `json:"services,omitempty"`
+	// Settings are variables of the environment of every service, as whoever ran the lab set them.
+	Settings map[string]string `json:"settings,omitempty"`
 	Expect   []Expectation     `json:"expect"`
 	Abort    []Abort           `json:"abort,omitempty"`
 	// MaxLag is the greatest p99 of the generator's lag with which a verdict may be given.

@@ -196,8 +196,10 @@ func parseParquet(in io.ReaderAt, size int64) ([]loadgen.Result, error) {
 // checkColumns refuses a file that lacks a column, for it would be read as
 // zeros.
 func checkColumns(schema *parquet.Schema) error {
-	for _, want := range parquet.SchemaOf(loadgen.Result{}).Columns() {
-		if _, found := schema.Lookup(want...); !found {
+	columns := parquet.SchemaOf(loadgen.Result{})
+	for _, want := range columns.Columns() {
+		leaf, _ := columns.Lookup(want...)
+		if _, found := schema.Lookup(want...); !found && !leaf.Node.Optional() { // older records have none of the optional ones
 			return fmt.Errorf("the column %s is missing", strings.Join(want, "."))
 		}
 	}
@@ -220,7 +222,7 @@ func (t texts) one(s string) string {
 
 func (t texts) clean(r loadgen.Result) loadgen.Result {
 	r.Load, r.Step, r.Error, r.Faults = t.one(r.Load), t.one(r.Step), t.one(r.Error), t.one(r.Faults)
-	r.TraceID = strings.Clone(r.TraceID)
+	r.TraceID, r.ID = strings.Clone(r.TraceID), strings.Clone(r.ID)
 	r.Due, r.Sent, r.Done = instant(r.Due), instant(r.Sent), instant(r.Done)
 	return r
 }

@@ -38,7 +38,7 @@ func buildRun(ctx context.Context, run *record.Run, verdict *check.Verdict, t Te
 	b := newPageBuilder(run, verdict, t)
 	b.out = PageRun{
 		ID: run.Meta.ID, Label: run.Meta.Variant, Seed: run.Meta.Seed, About: run.Plan.About, Entry: run.System.Entry,
-		Outcome: string(verdict.Outcome), Says: says(verdict), Reasons: orEmpty(verdict.Reasons), Notes: orEmpty(slices.Clone(verdict.Notes)),
+		Outcome: string(verdict.Outcome), Settings: settingsText(verdict.Settings), Says: says(verdict), Reasons: orEmpty(verdict.Reasons), Notes: orEmpty(slices.Clone(verdict.Notes)),
 		Traces: map[string]PageTrace{}, Services: []PageService{}, Breakers: []PageBreaker{}, Edges: []PageEdge{}, Processes: []PageProcess{},
 	}
 	b.findings()
@@ -51,6 +51,9 @@ func buildRun(ctx context.Context, run *record.Run, verdict *check.Verdict, t Te
 				return PageRun{}, err
 			}
 		}
+	}
+	if err := b.violations(ctx); err != nil { // before the requests: these traces are wanted most
+		return PageRun{}, err
 	}
 	if err := b.requests(ctx); err != nil {
 		return PageRun{}, err
@@ -245,6 +248,9 @@ func (b *pageBuilder) facts() {
 		fact("because", meta.Reason)
 	}
 	fact("seed", strconv.FormatUint(meta.Seed, 10))
+	if set := settingsText(b.run.Plan.Settings); set != "" {
+		fact("set for the services", set)
+	}
 	fact("generator lag, p99", b.set.Lag(b.set.Whole()).Text())
 	fact("lag allowed", figure.Duration(check.MaxLag(b.run.Plan)))
 	cores, mb := 0.0, 0.0

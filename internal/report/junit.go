@@ -89,6 +89,9 @@ func junitSuiteOf(v *check.Verdict) junitSuite {
 	for _, f := range v.Findings {
 		suite.Cases = append(suite.Cases, findingCase(v, f))
 	}
+	if set := settingsText(v.Settings); set != "" {
+		suite.Properties = append(suite.Properties, junitProperty{"settings", set})
+	}
 	suite.Tests = len(suite.Cases)
 	for _, c := range suite.Cases {
 		if c.Failure != nil {
@@ -126,6 +129,11 @@ func findingCase(v *check.Verdict, f check.Finding) junitCase {
 	c := junitCase{Class: className(v), Name: findingName(f), Time: junitSeconds(0)}
 	c.File, c.Line = place(f.Source)
 	problem := &junitProblem{Message: f.Why, Type: string(f.Outcome), Text: fmt.Sprintf("%s\ngot: %s", findingName(f), f.Got)}
+	if strings.HasPrefix(f.That, "violations(") {
+		for _, broken := range v.Violations {
+			problem.Text += "\n" + broken.String()
+		}
+	}
 	switch f.Outcome {
 	case check.Pass:
 		c.Out = "got: " + f.Got

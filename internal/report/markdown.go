@@ -40,6 +40,16 @@ func markdownOf(b *strings.Builder, v *check.Verdict) {
 			fmt.Fprintf(b, "| %s | %s | %s | %s | %s |\n", mark(f.Outcome), code(f.That), inline(in), inline(f.Got), inline(f.Why))
 		}
 	}
+	if len(v.Violations) > 0 {
+		b.WriteString("\n| broken | | what | key | trace |\n|---|---|---|---|---|\n")
+		for _, broken := range v.Violations {
+			fmt.Fprintf(b, "| %s | %s | %s | %s | %s |\n", inline(broken.Invariant), inline(broken.Detail), inline(strings.Join(broken.Keys, " ")),
+				inline(strings.Join(broken.IdempotencyKeys, " ")), inline(strings.Join(broken.Traces, " ")))
+		}
+	}
+	if set := settingsText(v.Settings); set != "" {
+		fmt.Fprintf(b, "\nRun with %s.\n", code(set))
+	}
 	if len(v.Notes) > 0 {
 		b.WriteString("\n")
 		bullets(b, v.Notes)

@@ -17,32 +17,35 @@ type Page struct {
 
 // PageRun is one variant's run.
 type PageRun struct {
-	ID        string               `json:"id"`
-	Label     string               `json:"label"` // tells it from the other runs of the page
-	Seed      uint64               `json:"seed"`
-	About     string               `json:"about"`
-	Entry     string               `json:"entry"`
-	Outcome   string               `json:"outcome"`
-	Says      string               `json:"says"` // the outcome in a sentence
-	Reasons   []string             `json:"reasons"`
-	Findings  []PageFinding        `json:"findings"`
-	Policies  []PagePolicy         `json:"policies"`
-	Phases    []PagePhase          `json:"phases"`
-	Faults    []PageFault          `json:"faults"`
-	Loads     []PageLoad           `json:"loads"`
-	Spread    PageSpread           `json:"spread"`
-	Services  []PageService        `json:"services"`
-	Breakers  []PageBreaker        `json:"breakers"`
-	Edges     []PageEdge           `json:"edges"`
-	Slow      []PageSlow           `json:"slow"`
-	Failures  []PageFailure        `json:"failures"`
-	Failed    int                  `json:"failed"` // journeys that failed, all together
-	Traces    map[string]PageTrace `json:"traces"`
-	Alerts    []PageAlert          `json:"alerts"`
-	Events    []PageEvent          `json:"events"`
-	Facts     []PageFact           `json:"facts"`
-	Notes     []string             `json:"notes"`
-	Processes []PageProcess        `json:"processes"`
+	ID       string        `json:"id"`
+	Label    string        `json:"label"` // tells it from the other runs of the page
+	Seed     uint64        `json:"seed"`
+	About    string        `json:"about"`
+	Entry    string        `json:"entry"`
+	Outcome  string        `json:"outcome"`
+	Says     string        `json:"says"` // the outcome in a sentence
+	Reasons  []string      `json:"reasons"`
+	Settings string        `json:"settings"` // what was set for the services; empty for most
+	Findings []PageFinding `json:"findings"`
+	// Violations are the broken invariants, at most 30.
+	Violations []PageViolation      `json:"violations"`
+	Policies   []PagePolicy         `json:"policies"`
+	Phases     []PagePhase          `json:"phases"`
+	Faults     []PageFault          `json:"faults"`
+	Loads      []PageLoad           `json:"loads"`
+	Spread     PageSpread           `json:"spread"`
+	Services   []PageService        `json:"services"`
+	Breakers   []PageBreaker        `json:"breakers"`
+	Edges      []PageEdge           `json:"edges"`
+	Slow       []PageSlow           `json:"slow"`
+	Failures   []PageFailure        `json:"failures"`
+	Failed     int                  `json:"failed"` // journeys that failed, all together
+	Traces     map[string]PageTrace `json:"traces"`
+	Alerts     []PageAlert          `json:"alerts"`
+	Events     []PageEvent          `json:"events"`
+	Facts      []PageFact           `json:"facts"`
+	Notes      []string             `json:"notes"`
+	Processes  []PageProcess        `json:"processes"`
 }
 
 // PageFinding is one expectation and what was measured, as text.

@@ -276,6 +276,10 @@ func findingLines(j *Judged, label string, style Style) []string {
 	if j.page != nil && j.page.Spread.Text != "" {
 		out = append(out, wrapped("  "+markNote+" ", j.page.Spread.Text, style.columns())...)
 	}
+	out = append(out, violationLines(j.Verdict, style)...)
+	if set := settingsText(j.Verdict.Settings); set != "" {
+		out = append(out, style.line(cell{"  ", ""}, cell{markAlert, yellow}, cell{" run with " + clean(set), ""}))
+	}
 	for _, reason := range j.Verdict.Reasons {
 		lines := wrapped("    ", reason, style.columns())
 		lines[0] = style.line(cell{"  ", ""}, cell{markDoubt, yellow}, cell{lines[0][3:], ""})

@@ -35,6 +35,7 @@ func environment(p *plan.Plan, service, instance string, otlp, pyroscope string)
 		"RESILIENCE_POLICIES":         string(policies),
 		"SEED":                        strconv.FormatUint(p.Seed, 10),
 	}
+	maps.Copy(env, p.Settings)
 	if len(elsewhere) > 0 {
 		env["EDGES_MEASURED_ELSEWHERE"] = strings.Join(elsewhere, ",")
 	}

@@ -28,6 +28,8 @@ type stepFile struct {
 	Name string `yaml:"name" about:"the step's name; the request when left out"`
 	RequestFile
 	Extract strictyaml.Map[string] `yaml:"extract" about:"a name for later steps, and the path into the JSON answer where its value is" example:"items.0.id"`
+	// Operation makes the step one that an audit is held to.
+	Operation string `yaml:"operation" about:"of a step that changes something: the extracted value that identifies it; what clients were told is then held against the operations of the audit" example:"order"`
 }
 
 var (
@@ -90,6 +92,9 @@ func journey(src *strictyaml.Source, path string, in []stepFile) []loadgen.Step 
 		}
 		names[out.Name] = true
 		out.Extract = extract(src, step.Extract)
+		if out.Operation = step.Operation; out.Operation != "" && out.Extract[out.Operation] == "" {
+			src.Fail(at+".operation", fmt.Sprintf("the step extracts no %q", out.Operation), "it is the name of a value below extract")
+		}
 		extracted = append(extracted, slices.Sorted(maps.Keys(out.Extract))...)
 		steps = append(steps, out)
 	}

@@ -60,15 +60,16 @@ func Schema() ([]byte, error) {
 
 // document is the file as it is written.
 type document struct {
-	Name     string                     `yaml:"name,required" about:"a name: small letters, digits and hyphens"`
-	About    string                     `yaml:"about" about:"what the system is, in a sentence"`
-	Entry    string                     `yaml:"entry,required" about:"the service that load calls when it names none"`
-	Observe  string                     `yaml:"observe" allowed:"services,proxy" about:"who measures the edges: services, which export these metrics themselves, when left out; proxy, a layer-7 proxy on each edge that speaks http or grpc, for services that do not"`
-	Defaults defaults                   `yaml:"defaults" about:"what holds for every service that does not say otherwise"`
-	Services strictyaml.Map[service]    `yaml:"services,required" about:"the services by name"`
-	Journeys strictyaml.Map[[]stepFile] `yaml:"journeys" about:"what a user does, step by step, for loads to use by name"`
-	Probes   probesFile                 `yaml:"probes" about:"questions that the lab asks the system"`
-	Alerts   string                     `yaml:"alerts" about:"a Prometheus rule file, evaluated during a run; counts from this file's folder"`
+	Name     string                      `yaml:"name,required" about:"a name: small letters, digits and hyphens"`
+	About    string                      `yaml:"about" about:"what the system is, in a sentence"`
+	Entry    string                      `yaml:"entry,required" about:"the service that load calls when it names none"`
+	Observe  string                      `yaml:"observe" allowed:"services,proxy" about:"who measures the edges: services, which export these metrics themselves, when left out; proxy, a layer-7 proxy on each edge that speaks http or grpc, for services that do not"`
+	Defaults defaults                    `yaml:"defaults" about:"what holds for every service that does not say otherwise"`
+	Services strictyaml.Map[service]     `yaml:"services,required" about:"the services by name"`
+	Journeys strictyaml.Map[[]stepFile]  `yaml:"journeys" about:"what a user does, step by step, for loads to use by name"`
+	Settings strictyaml.Map[settingFile] `yaml:"settings" about:"variables of the environment of the lab's command that go to every service and into the record; whatever else is set there goes to the services unrecorded"`
+	Probes   probesFile                  `yaml:"probes" about:"questions that the lab asks the system"`
+	Alerts   string                      `yaml:"alerts" about:"a Prometheus rule file, evaluated during a run; counts from this file's folder"`
 }
 
 type defaults struct {
@@ -126,6 +127,12 @@ func (m *metricsFile) Schema(s *strictyaml.Schemas) map[string]any {
 	}}
 }
 
+// settingFile is a variable that whoever runs the lab may set.
+type settingFile struct {
+	About   string   `yaml:"about" about:"what it does, in a sentence"`
+	Allowed []string `yaml:"allowed" about:"its values; any when left out"`
+}
+
 type probesFile struct {
 	Invariants *probeFile `yaml:"invariants" about:"is asked what of the system's own rules is broken"`
 }
@@ -166,6 +173,12 @@ func (l *loader) system() *System {
 	}
 	l.entry(sys)
 	sys.Journeys = journeys(l.src, doc.Journeys)
+	for _, entry := range doc.Settings {
+		if !variablePattern.MatchString(entry.Name) {
+			l.src.Fail(entry.Path, fmt.Sprintf("%q is not the name of a variable", entry.Name), "letters, digits and _")
+		}
+		sys.Settings = append(sys.Settings, Setting{Name: entry.Name, About: entry.Value.About, Allowed: entry.Value.Allowed})
+	}
 	if probe := doc.Probes.Invariants; probe != nil {
 		sys.Probes.Invariants = l.probe("probes.invariants", probe)
 	}

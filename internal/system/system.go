@@ -7,10 +7,14 @@
 package system
 
 import (
+	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/faultline-lab/faultline/chaos"
 	"github.com/faultline-lab/faultline/loadgen"
+	"github.com/faultline-lab/faultline/parameter"
 )
 
 // System is a checked system file.
@@ -22,10 +26,31 @@ type System struct {
 	Services []*Service                `json:"services"`
 	Journeys map[string][]loadgen.Step `json:"journeys,omitempty"`
 	Probes   Probes                    `json:"probes"`
+	// Settings are variables of the environment that whoever runs the lab may set.
+	Settings []Setting `json:"settings,omitempty"`
 	// Alerts is the content of the Prometheus rule file that the system file names; nil without one.
 	Alerts []byte `json:"-"`
 	// Dir is the folder of the system file: relative commands and files start there. Empty for a bundled system.
 	Dir string `json:"-"`
+}
+
+// Setting is a variable of the environment that whoever runs the lab may set. It goes to every service.
+type Setting struct {
+	Name    string   `json:"name"`
+	About   string   `json:"about,omitempty"`
+	Allowed []string `json:"allowed,omitempty"` // its values; empty means any
+}
+
+// Check says why a value is none that the setting may have.
+func (s Setting) Check(value string) error {
+	if len(s.Allowed) == 0 || slices.Contains(s.Allowed, value) {
+		return nil
+	}
+	text := fmt.Sprintf("%s=%s: unknown value", s.Name, value)
+	if near := parameter.Nearest(value, s.Allowed); near != "" {
+		text += fmt.Sprintf("; did you mean %q", near)
+	}
+	return fmt.Errorf("%s; permitted: %s", text, strings.Join(s.Allowed, ", "))
 }
 
 // Service is one service of a system.

@@ -6,8 +6,11 @@ import (
 	"strings"
 )
 
-// seeded is how many products a new catalog has: p-1 to p-500.
-const seeded = 500
+// seeded is how many products a new catalog has: p-1 to p-510, of which inventory has plenty but of the last ten.
+const (
+	seeded = 510
+	plenty = 500
+)
 
 // product is one thing for sale.
 type product struct {
@@ -39,8 +42,11 @@ func seedProducts() []product {
 	for i := range seeded {
 		l := lines[i%len(lines)]
 		nth := i / len(lines)
-		g, finish := l.goods[nth%len(l.goods)], nth/len(l.goods)
+		g, finish := l.goods[nth%len(l.goods)], nth/len(l.goods)%len(l.finishes)
 		name := l.finishes[finish] + " " + g.noun
+		if i >= plenty {
+			name += ", last pieces"
+		}
 		products = append(products, product{
 			id:          fmt.Sprintf("p-%d", i+1),
 			name:        name,

@@ -89,14 +89,14 @@ func TestListProducts(t *testing.T) {
 		want    []string
 		total   int32
 	}{
-		{"first page", &catalogv1.ListProductsRequest{PageSize: 3}, []string{"p-1", "p-2", "p-3"}, 500},
-		{"tenth page, in the order of numbers", &catalogv1.ListProductsRequest{Page: 10, PageSize: 2}, []string{"p-19", "p-20"}, 500},
-		{"last page is short", &catalogv1.ListProductsRequest{Page: 167, PageSize: 3}, []string{"p-499", "p-500"}, 500},
-		{"past the last page", &catalogv1.ListProductsRequest{Page: 168, PageSize: 3}, nil, 500},
+		{"first page", &catalogv1.ListProductsRequest{PageSize: 3}, []string{"p-1", "p-2", "p-3"}, 510},
+		{"tenth page, in the order of numbers", &catalogv1.ListProductsRequest{Page: 10, PageSize: 2}, []string{"p-19", "p-20"}, 510},
+		{"last page is short", &catalogv1.ListProductsRequest{Page: 128, PageSize: 4}, []string{"p-509", "p-510"}, 510},
+		{"past the last page", &catalogv1.ListProductsRequest{Page: 129, PageSize: 4}, nil, 510},
 		{"category", &catalogv1.ListProductsRequest{PageSize: 3, Category: "furniture"}, []string{"p-2", "p-12", "p-22"}, 50},
 		{"category, second page", &catalogv1.ListProductsRequest{Page: 2, PageSize: 3, Category: "furniture"}, []string{"p-32", "p-42", "p-52"}, 50},
 		{"no such category", &catalogv1.ListProductsRequest{Category: "weapons"}, nil, 0},
-		{"by id, in the order asked", &catalogv1.ListProductsRequest{Ids: []string{"p-9", "p-501", "p-3"}}, []string{"p-9", "p-3"}, 2},
+		{"by id, in the order asked", &catalogv1.ListProductsRequest{Ids: []string{"p-9", "p-511", "p-3"}}, []string{"p-9", "p-3"}, 2},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -142,7 +142,7 @@ func TestRequestsThatAreRefused(t *testing.T) {
 		err  error
 		want codes.Code
 	}{
-		{"unknown product", get("p-501"), codes.NotFound},
+		{"unknown product", get("p-511"), codes.NotFound},
 		{"no id", get(""), codes.InvalidArgument},
 		{"long id", get(long), codes.InvalidArgument},
 		{"negative page", list(&catalogv1.ListProductsRequest{Page: -1}), codes.InvalidArgument},

@@ -219,4 +219,3 @@ func (j *judgement) orderHistory(h *history, o *order, quantity int64, several b
 		h.add(stockOp{kind: opRelease, order: o.id, quantity: quantity, slot: op.slot}, released, end)
 	}
 }
-

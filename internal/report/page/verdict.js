@@ -117,6 +117,32 @@ function finding(f) {
   );
 }
 
+// violationList names what is broken: orders, keys and traces, and the requests whose traces were kept.
+const violationList = run =>
+  h(
+    'details',
+    { class: 'plain violations', open: true },
+    h('summary', {}, counted(run.violations.length, 'broken invariant')),
+    h(
+      'ul',
+      { class: 'reasons' },
+      run.violations.map(v =>
+        h(
+          'li',
+          {},
+          h('b', {}, v.invariant),
+          ': ' + v.detail,
+          h(
+            'div',
+            { class: 'mono soft that' },
+            [...v.keys, ...v.clients.map(k => 'key ' + k), ...v.traces.map(t => 'trace ' + t)].join(', '),
+          ),
+          v.requests.map(r => requestRow(run, r, r.ok ? 'ok, ' + r.status + ':' : r.error + ':')),
+        ),
+      ),
+    ),
+  );
+
 function verdictCard(run) {
   return h(
     'article',
@@ -132,6 +158,8 @@ function verdictCard(run) {
       ),
     run.findings.length > 0 &&
       table('expectations of ' + run.label, ['', 'expected', '#measured'], run.findings.map(finding)),
+    run.settings && h('p', { class: 'reasons' }, 'run with ', h('code', {}, run.settings)),
+    run.violations && run.violations.length > 0 && violationList(run),
     run.policies.length > 0 &&
       h(
         'details',
