@@ -225,8 +225,8 @@ func runMeasures() []Measure {
 		{
 			Name: "violations", Of: None, Unit: figure.Count, Data: FromEvents, WholeRun: true,
 			Meaning: "Broken invariants of the system's data, after the load ended and the system came to rest.",
-			Formula: "Number of violations in the last audit's answer. No audit, an answer that cannot be read, or a system that had not settled: unknown.",
-			Source:  "events.jsonl: kind audit, the answer of the probe invariants", Example: "violations() == 0",
+			Formula: "Number of violations in the last audit's answer, and of those that show when its operations are held against what clients were told (system-file.md). No audit or an answer that cannot be read: unknown. A system that had not settled: unknown, unless something is broken already.",
+			Source:  "events.jsonl: kind audit, the answer of the probe invariants; results.parquet: rows of steps with an operation", Example: "violations() == 0",
 		},
 		{
 			Name: "lag", Of: None, Unit: figure.Seconds, Data: FromResults, Live: true,
