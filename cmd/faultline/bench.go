@@ -196,13 +196,16 @@ func (f *benchFlags) goOn(cmd *cobra.Command) (benchWork, error) {
 		dir = filepath.Join(f.root, dir)
 	}
 	if bench.IsSuiteDir(dir) {
-		s, err := bench.ResumeSuite(dir, benchSource)
+		s, err := bench.ResumeSuite(dir, buildVersion(), benchSource)
 		if err != nil {
 			return nil, usage(err)
 		}
 		return s, nil
 	}
 	header, err := bench.ReadHeader(dir)
+	if err == nil {
+		err = bench.SameVersion(dir, header.Version, buildVersion())
+	}
 	if err != nil {
 		return nil, usage(err)
 	}

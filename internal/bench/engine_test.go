@@ -64,7 +64,7 @@ func TestRunGoesThroughAllInOrder(t *testing.T) {
 		t.Errorf("noted %+v", *slot)
 	}
 	header, err := ReadHeader(c.Dir())
-	if err != nil || header != (Header{Scenario: "pair", Named: "/some/pair.yaml"}) {
+	if err != nil || header != (Header{Scenario: "pair", Named: "/some/pair.yaml", Version: "v1"}) {
 		t.Errorf("got %+v, %v", header, err)
 	}
 	second := campaign(t, Options{Repeats: 1})

@@ -77,6 +77,7 @@ func (c *Campaign) create(dir string, now time.Time) error {
 type Header struct {
 	Scenario string // its name
 	Named    string // as the user named it; a path is absolute
+	Version  string // of the faultline that began it
 	Left     int    // runs to go
 }
 
@@ -88,7 +89,7 @@ func ReadHeader(dir string) (Header, error) {
 		return Header{}, err
 	}
 	c := Campaign{file: f}
-	return Header{Scenario: f.Scenario, Named: f.Source, Left: c.Left()}, nil
+	return Header{Scenario: f.Scenario, Named: f.Source, Version: f.Version, Left: c.Left()}, nil
 }
 
 func readFile(dir string) (file, error) {
@@ -119,6 +120,14 @@ func readFile(dir string) (file, error) {
 	return f, nil
 }
 
+// SameVersion is the error that a campaign cannot be gone on with by another version than the one that began it.
+func SameVersion(dir, begun, version string) error {
+	if begun == version {
+		return nil
+	}
+	return fmt.Errorf("campaign %s was begun by faultline %s, and this is %s: runs of two versions are not compared; go on with that one, or start anew", dir, begun, version)
+}
+
 func otherFormat(what, dir string, format int, version string) error {
 	return fmt.Errorf("%s %s has format %d (faultline %s), and this faultline goes on with format %d only; start it anew", what, dir, format, version, FormatVersion)
 }
@@ -131,9 +140,8 @@ func Resume(dir string, source Source) (*Campaign, error) {
 	if err != nil {
 		return nil, err
 	}
-	if f.Version != source.Version {
-		return nil, fmt.Errorf("campaign %s was begun by faultline %s, and this is %s: runs of two versions are not compared; go on with that one, or start anew",
-			dir, f.Version, source.Version)
+	if err := SameVersion(dir, f.Version, source.Version); err != nil {
+		return nil, err
 	}
 	c := &Campaign{dir: dir, source: source, file: file{Version: source.Version}}
 	if err := c.compile(f.Options); err != nil {

@@ -105,8 +105,8 @@ func IsSuiteDir(dir string) bool {
 }
 
 // ResumeSuite opens a suite to go on with it. source finds a scenario as it was named. The error says why it cannot be
-// gone on with, as Resume's does.
-func ResumeSuite(dir string, source func(named string) (Source, error)) (*Suite, error) {
+// gone on with, as Resume's does; version is this faultline's.
+func ResumeSuite(dir, version string, source func(named string) (Source, error)) (*Suite, error) {
 	s := &Suite{dir: dir}
 	data, err := os.ReadFile(filepath.Join(dir, SuiteStateFile))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -122,7 +122,7 @@ func ResumeSuite(dir string, source func(named string) (Source, error)) (*Suite,
 		return nil, otherFormat("suite", dir, s.file.Format, s.file.Version)
 	}
 	for _, name := range s.file.Members {
-		c, err := resumeMember(filepath.Join(dir, name), source)
+		c, err := resumeMember(filepath.Join(dir, name), version, source)
 		if err != nil {
 			return nil, errors.Join(err, s.Close())
 		}
@@ -131,8 +131,11 @@ func ResumeSuite(dir string, source func(named string) (Source, error)) (*Suite,
 	return s, nil
 }
 
-func resumeMember(dir string, source func(string) (Source, error)) (*Campaign, error) {
+func resumeMember(dir, version string, source func(string) (Source, error)) (*Campaign, error) {
 	header, err := ReadHeader(dir)
+	if err == nil {
+		err = SameVersion(dir, header.Version, version)
+	}
 	if err != nil {
 		return nil, err
 	}

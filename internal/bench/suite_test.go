@@ -102,13 +102,13 @@ func TestSuiteGoesOn(t *testing.T) {
 	find := func(named string) (Source, error) {
 		return map[string]Source{"/some/pair.yaml": pair(t), "/some/other.yaml": other(t)}[named], nil
 	}
-	if _, err := ResumeSuite(s.Dir(), find); err == nil || !strings.Contains(err.Error(), "another faultline is at campaign") {
+	if _, err := ResumeSuite(s.Dir(), "v1", find); err == nil || !strings.Contains(err.Error(), "another faultline is at campaign") {
 		t.Errorf("while the first is at it: %v", err)
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	again, err := ResumeSuite(s.Dir(), find)
+	again, err := ResumeSuite(s.Dir(), "v1", find)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,12 +144,18 @@ func TestWhatIsNoSuite(t *testing.T) {
 		if strings.HasPrefix(c.name, "with a member") {
 			find = func(string) (Source, error) { return pair(t), nil }
 		}
-		if _, err := ResumeSuite(s.Dir(), find); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := ResumeSuite(s.Dir(), "v1", find); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v", c.name, err)
 		}
 	}
-	if _, err := ResumeSuite(t.TempDir(), none); err == nil || !strings.Contains(err.Error(), "is not the directory of a suite") {
+	if _, err := ResumeSuite(t.TempDir(), "v1", none); err == nil || !strings.Contains(err.Error(), "is not the directory of a suite") {
 		t.Errorf("of an empty folder: %v", err)
+	}
+	if err := os.WriteFile(state, text, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ResumeSuite(s.Dir(), "v2", none); err == nil || !strings.Contains(err.Error(), "was begun by faultline v1, and this is v2") {
+		t.Errorf("of another version: %v", err)
 	}
 	one := newSuite(t, 1, 1).members[0]
 	if _, err := NewSuite(SuiteSource{Name: "twice"}, []*Campaign{one, one}); err == nil || !strings.Contains(err.Error(), "scenario pair is named twice") {
