@@ -14,7 +14,7 @@ import (
 // Buckets are the upper bounds, in seconds, of the histograms of calls: fine
 // where a call of a healthy system is, and up to where naive callers wait.
 func Buckets() []float64 {
-	return []float64{.001, .002, .005, .01, .02, .035, .05, .075, .1, .15, .25, .35, .5, .75, 1, 1.5, 2.5, 5, 10, 30}
+	return []float64{.001, .002, .005, .01, .02, .035, .05, .075, .1, .15, .25, .35, .5, .75, 1, 1.5, 2, 3, 4, 5, 7, 10, 30}
 }
 
 type edgeMetrics struct {
