@@ -23,12 +23,16 @@ help: ## List the targets
 scenario: build ## Run every variant of scenario NAME and print the verdict (ARGS: flags of 'faultline run')
 	@bin/faultline run $(NAME) $(ARGS)
 
+.PHONY: crash
+crash: build ## Kill every stateful process of the shop at random under load, 56 kills, and check the data (ARGS: --kills, --seed)
+	@bin/faultline crash $(ARGS)
+
 .PHONY: oracles
 oracles: build ## Hold the lab to closed forms: queues, retries, budgets, fan-out (5 minutes)
 	@bin/faultline oracles $(ARGS)
 
 .PHONY: bench
-bench: build ## Benchmark the variants of scenario NAME, with intervals (ARGS: flags of 'faultline bench')
+bench: build ## Benchmark the variants of scenario or suite NAME, with intervals (ARGS: flags of 'faultline bench')
 	@bin/faultline bench $(NAME) $(ARGS)
 
 .PHONY: list
