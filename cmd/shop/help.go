@@ -35,6 +35,10 @@ Environment of every service:
   OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES, OTEL_TRACES_SAMPLER_ARG
   PYROSCOPE_URL                 where profiles go
   SEED, REPLICA                 make its randomness repeatable, and different for each replica
+  STORE_DELAY, STORE_READERS    how much of the store's time each statement takes beside its own (0s);
+                                connections that may read at once (4)
+  DISCOVER                      callees of which the registry at REGISTRY_ADDR names the replicas; with
+                                DISCOVER_EVERY (500ms) and DISCOVER_EMPTY (keep; believe)
   DRAIN_TIMEOUT                 how long requests under way may take after SIGTERM (5s)
   BUG                           a bug to go wrong with, on purpose; off by default, see 'shop bugs'
 `
@@ -83,7 +87,10 @@ func overview(w io.Writer) error {
 	for _, m := range members() {
 		fmt.Fprintf(table, "  %s\t%s\t%s\n", m.name, m.protocol, m.about)
 	}
-	fmt.Fprintf(table, "\nNot of the shop:\n  %s\t%s\t%s\n", nodeMember().name, nodeMember().protocol, nodeMember().about)
+	fmt.Fprint(table, "\nNot of the shop:\n")
+	for _, m := range []*member{nodeMember(), registryMember()} {
+		fmt.Fprintf(table, "  %s\t%s\t%s\n", m.name, m.protocol, m.about)
+	}
 	fmt.Fprint(table, environment, examples)
 	return table.Flush()
 }
