@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/test/bufconn"
 
 	"github.com/faultline-lab/faultline/services/kit/store"
+	"github.com/faultline-lab/faultline/services/kit/store/storetest"
 	accountsv1 "github.com/faultline-lab/faultline/services/proto/shop/accounts/v1"
 	"github.com/faultline-lab/faultline/services/token"
 )
@@ -23,7 +24,7 @@ var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
 func openRegister(t *testing.T, path string) *register {
 	t.Helper()
-	db, err := store.Open(t.Context(), store.Config{Path: path, Schema: []string{schema}})
+	db, err := store.Open(t.Context(), storetest.Config(t, path, schema))
 	if err != nil {
 		t.Fatal(err)
 	}

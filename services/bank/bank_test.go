@@ -16,6 +16,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/faultline-lab/faultline/services/kit/store"
+	"github.com/faultline-lab/faultline/services/kit/store/storetest"
 )
 
 const goodCard = "4242-0000-0000-0001"
@@ -29,7 +30,7 @@ type branch struct {
 
 func openBranch(t *testing.T) *branch {
 	t.Helper()
-	db, err := store.Open(t.Context(), store.Config{Path: filepath.Join(t.TempDir(), "bank.db"), Schema: []string{schema}})
+	db, err := store.Open(t.Context(), storetest.Config(t, filepath.Join(t.TempDir(), "bank.db"), schema))
 	if err != nil {
 		t.Fatal(err)
 	}

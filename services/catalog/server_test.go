@@ -19,12 +19,13 @@ import (
 	"google.golang.org/grpc/test/bufconn"
 
 	"github.com/faultline-lab/faultline/services/kit/store"
+	"github.com/faultline-lab/faultline/services/kit/store/storetest"
 	catalogv1 "github.com/faultline-lab/faultline/services/proto/shop/catalog/v1"
 )
 
 func openShelf(t *testing.T, path string) *shelf {
 	t.Helper()
-	db, err := store.Open(t.Context(), store.Config{Path: path, Schema: []string{schema}})
+	db, err := store.Open(t.Context(), storetest.Config(t, path, schema))
 	if err != nil {
 		t.Fatal(err)
 	}

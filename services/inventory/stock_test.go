@@ -13,12 +13,13 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/faultline-lab/faultline/services/kit/store"
+	"github.com/faultline-lab/faultline/services/kit/store/storetest"
 	inventoryv1 "github.com/faultline-lab/faultline/services/proto/shop/inventory/v1"
 )
 
 func newServer(t *testing.T, items ...item) *server {
 	t.Helper()
-	db, err := store.Open(t.Context(), store.Config{Path: t.TempDir() + "/inventory.db", Schema: []string{schema}})
+	db, err := store.Open(t.Context(), storetest.Config(t, t.TempDir()+"/inventory.db", schema))
 	if err != nil {
 		t.Fatal(err)
 	}

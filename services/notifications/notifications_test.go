@@ -18,11 +18,12 @@ import (
 	"github.com/faultline-lab/faultline/services/kit"
 	"github.com/faultline-lab/faultline/services/kit/broker"
 	"github.com/faultline-lab/faultline/services/kit/store"
+	"github.com/faultline-lab/faultline/services/kit/store/storetest"
 )
 
 func newHandler(t *testing.T) *handler {
 	t.Helper()
-	db, err := store.Open(t.Context(), store.Config{Path: t.TempDir() + "/notifications.db", Schema: []string{schema}})
+	db, err := store.Open(t.Context(), storetest.Config(t, t.TempDir()+"/notifications.db", schema))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,6 +21,7 @@ import (
 
 	"github.com/faultline-lab/faultline/services/kit/outbox"
 	"github.com/faultline-lab/faultline/services/kit/store"
+	"github.com/faultline-lab/faultline/services/kit/store/storetest"
 	inventoryv1 "github.com/faultline-lab/faultline/services/proto/shop/inventory/v1"
 	paymentsv1 "github.com/faultline-lab/faultline/services/proto/shop/payments/v1"
 )
@@ -53,7 +54,7 @@ func liveAndDie(text string) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	db, err := store.Open(ctx, store.Config{Path: v.Path, Schema: []string{schema, callsSchema, outbox.Schema("orders")}})
+	db, err := store.Open(ctx, storetest.At(v.Path, schema, callsSchema, outbox.Schema("orders")))
 	if err != nil {
 		return err
 	}

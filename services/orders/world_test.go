@@ -21,6 +21,7 @@ import (
 	"github.com/faultline-lab/faultline/services/events/eventstest"
 	"github.com/faultline-lab/faultline/services/kit/outbox"
 	"github.com/faultline-lab/faultline/services/kit/store"
+	"github.com/faultline-lab/faultline/services/kit/store/storetest"
 	inventoryv1 "github.com/faultline-lab/faultline/services/proto/shop/inventory/v1"
 	ordersv1 "github.com/faultline-lab/faultline/services/proto/shop/orders/v1"
 	paymentsv1 "github.com/faultline-lab/faultline/services/proto/shop/payments/v1"
@@ -276,7 +277,7 @@ func (c *crashAt) reached(p point, _ string) {
 // begin starts a life on a store that may have seen lives before.
 func begin(t *testing.T, w *world, path string, p probe) *life {
 	t.Helper()
-	db, err := store.Open(t.Context(), store.Config{Path: path, Schema: []string{schema, callsSchema, deadLetterSchema, outbox.Schema("orders")}})
+	db, err := store.Open(t.Context(), storetest.Config(t, path, schema, callsSchema, deadLetterSchema, outbox.Schema("orders")))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/faultline-lab/faultline/services/kit/store"
+	"github.com/faultline-lab/faultline/services/kit/store/storetest"
 	paymentsv1 "github.com/faultline-lab/faultline/services/proto/shop/payments/v1"
 )
 
@@ -148,7 +149,7 @@ func (b *fakeBank) ledger(ctx context.Context) (map[string]booking, error) {
 
 func openCharges(t *testing.T, path string) *charges {
 	t.Helper()
-	db, err := store.Open(t.Context(), store.Config{Path: path, Schema: []string{schema}})
+	db, err := store.Open(t.Context(), storetest.Config(t, path, schema))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -25,6 +25,7 @@ import (
 	"github.com/faultline-lab/faultline/services/kit/broker"
 	"github.com/faultline-lab/faultline/services/kit/outbox"
 	"github.com/faultline-lab/faultline/services/kit/store"
+	"github.com/faultline-lab/faultline/services/kit/store/storetest"
 	inventoryv1 "github.com/faultline-lab/faultline/services/proto/shop/inventory/v1"
 )
 
@@ -70,7 +71,7 @@ func openDoor(ctx context.Context, work func(context.Context) error) error { ret
 
 func newHandler(t *testing.T, w *warehouse) *handler {
 	t.Helper()
-	db, err := store.Open(t.Context(), store.Config{Path: t.TempDir() + "/shipping.db", Schema: []string{schema, outbox.Schema(name)}})
+	db, err := store.Open(t.Context(), storetest.Config(t, t.TempDir()+"/shipping.db", schema, outbox.Schema(name)))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/faultline-lab/faultline/services/events/eventstest"
 	"github.com/faultline-lab/faultline/services/kit/store"
+	"github.com/faultline-lab/faultline/services/kit/store/storetest"
 )
 
 // memory is a broker that keeps messages in memory, and fails when it is told to.
@@ -62,8 +63,7 @@ func (m *memory) distinct() []string {
 
 func openStore(t *testing.T) *store.DB {
 	t.Helper()
-	db, err := store.Open(t.Context(), store.Config{Path: t.TempDir() + "/outbox.db",
-		Schema: []string{Schema("test"), `CREATE TABLE IF NOT EXISTS things (id TEXT PRIMARY KEY)`}})
+	db, err := store.Open(t.Context(), storetest.Config(t, t.TempDir()+"/outbox.db", Schema("test"), `CREATE TABLE IF NOT EXISTS things (id TEXT PRIMARY KEY)`))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,10 +22,10 @@ func databases(t *testing.T) map[string]*DB {
 		"file":   {Path: filepath.Join(t.TempDir(), "sub dir", "a?b#c%20.db")},
 		"memory": {Path: ":memory:"},
 	}
-	if url := os.Getenv("DATABASE_URL_TEST"); url != "" {
+	if url := os.Getenv("TEST_DATABASE_URL"); url != "" {
 		configs["postgres"] = Config{URL: url}
 	} else {
-		t.Log("DATABASE_URL_TEST is not set: PostgreSQL is left out")
+		t.Log("TEST_DATABASE_URL is not set: PostgreSQL is left out")
 	}
 	out := map[string]*DB{}
 	for name, cfg := range configs {
