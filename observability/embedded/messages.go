@@ -6,6 +6,11 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/model/timestamp"
+
+	"github.com/faultline-lab/faultline/observability/telemetry"
 )
 
 // MessagesPath is where a backend gives what it received, for another that
@@ -61,4 +66,19 @@ func (b *Backend) serveMessages(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(messages) // the client has gone if it fails
+}
+
+// NewPart makes a message of series that go on, unlike those of NewWriteMessage, which end with their last point.
+func NewPart(series []telemetry.Series) (WriteMessage, error) {
+	w := newMessageWriter()
+	for _, s := range series {
+		line := w.begin(labels.FromMap(s.Labels).WithoutEmpty())
+		for _, p := range s.Points {
+			w.sample(line, timestamp.FromTime(p.Time), p.Value)
+		}
+		w.add(line)
+	}
+	var out WriteMessage
+	err := w.flush(func(m WriteMessage) error { out = m; return nil })
+	return out, err
 }
