@@ -19,9 +19,35 @@ help: ## List the targets
 	@echo
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
+TARGET ?= local
 .PHONY: scenario
-scenario: build ## Run every variant of scenario NAME and print the verdict (ARGS: flags of 'faultline run')
-	@bin/faultline run $(NAME) $(ARGS)
+scenario: build ## Run every variant of scenario NAME and print the verdict (TARGET=compose: on the stack; ARGS: flags of 'faultline run')
+	@bin/faultline run $(NAME) --target $(TARGET) $(ARGS)
+
+# The stack of containers: docs/full-stack.md. PROFILE: core, full or elk; CHAOS=1: the lab may kill its containers.
+PROFILE ?= core
+COMPOSE = docker compose --env-file deploy/docker/$(PROFILE).env --file compose.yaml $(if $(CHAOS),--file compose.chaos.yaml)
+.PHONY: images
+images: ## Build the images of the stack that are ours
+	docker build --quiet --file deploy/docker/Dockerfile --target shop --build-arg VERSION=$(VERSION) --tag faultline-shop:local .
+	docker build --quiet --file deploy/docker/Dockerfile --target lab --build-arg VERSION=$(VERSION) --tag faultline-lab:local .
+
+.PHONY: up
+up: ## Bring up the stack of containers and wait until it is ready (PROFILE=core, full or elk)
+	@docker image inspect faultline-shop:local faultline-lab:local >/dev/null 2>&1 || $(MAKE) images
+	$(COMPOSE) up --detach --wait --no-build --remove-orphans
+
+.PHONY: down
+down: ## Take the stack down, with all that it holds
+	docker compose --project-name faultline down --volumes --remove-orphans --timeout 3
+
+.PHONY: test-postgres
+test-postgres: ## Run the tests of the stores on a real PostgreSQL, where there is one
+	@deploy/docker/test-postgres
+
+.PHONY: test-compose
+test-compose: build ## Bring the stack up for real and run cascade-failure against it, where there is a container engine
+	@deploy/docker/test-compose
 
 .PHONY: crash
 crash: build ## Kill every stateful process of the shop at random under load, 56 kills, and check the data (ARGS: --kills, --seed)

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -50,11 +51,12 @@ type asked struct {
 	undone  bool
 }
 
-// New returns an Injector that finds admin ports by addrs.
-func New(addrs Addrs) *Injector {
+// New returns an Injector that finds admin ports by addrs and connects by dial; nil connects
+// as any program of this machine does.
+func New(addrs Addrs, dial func(ctx context.Context, network, addr string) (net.Conn, error)) *Injector {
 	return &Injector{
 		addrs:  addrs,
-		client: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: answerWithin},
+		client: &http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}, Timeout: answerWithin},
 		asked:  map[string]*asked{},
 	}
 }

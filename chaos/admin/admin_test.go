@@ -74,7 +74,7 @@ func TestAFaultFromStartToEnd(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newService(t)
-			i, f := admin.New(s.of), fault(c.replica, c.params)
+			i, f := admin.New(s.of, nil), fault(c.replica, c.params)
 			if err := i.Inject(t.Context(), f); err != nil {
 				t.Fatal(err)
 			}
@@ -103,7 +103,7 @@ func TestAFaultFromStartToEnd(t *testing.T) {
 func TestARefusalFailsTheFault(t *testing.T) {
 	s := newService(t)
 	s.no = "/cache"
-	i, f := admin.New(s.of), fault(0, parameter.Values{"do": "POST /cache", "undo": "DELETE /cache"})
+	i, f := admin.New(s.of, nil), fault(0, parameter.Values{"do": "POST /cache", "undo": "DELETE /cache"})
 	if err := i.Inject(t.Context(), f); err == nil || !strings.Contains(err.Error(), "404 Not Found: not here") {
 		t.Errorf("injecting: %v", err)
 	}
@@ -116,7 +116,7 @@ func TestARefusalFailsTheFault(t *testing.T) {
 }
 
 func TestWhatCannotBeAsked(t *testing.T) {
-	i := admin.New(newService(t).of)
+	i := admin.New(newService(t).of, nil)
 	for name, f := range map[string]chaos.Fault{
 		"another kind":   {ID: "a", Kind: chaos.Kill, Services: []string{"catalog"}},
 		"no service":     {ID: "a", Kind: chaos.Admin, Params: parameter.Values{"do": "POST /a"}},

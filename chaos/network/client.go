@@ -79,9 +79,10 @@ func (c *client) call(ctx context.Context, method, path string, in, out any) (ht
 
 // state is a proxy as the API shows it.
 type state struct {
-	Listen  string `json:"listen"`
-	Enabled bool   `json:"enabled"`
-	Toxics  []struct {
+	Listen   string `json:"listen"`
+	Upstream string `json:"upstream"`
+	Enabled  bool   `json:"enabled"`
+	Toxics   []struct {
 		Name string `json:"name"`
 	} `json:"toxics"`
 }

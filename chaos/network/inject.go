@@ -98,7 +98,7 @@ func (i *Injector) Inject(ctx context.Context, f chaos.Fault) error {
 	}
 	j := &injection{fault: f}
 	for _, e := range edges {
-		prober, err := newProber(e.Probe, e.Addr, &e.sent)
+		prober, err := newProber(e.Probe, i.config.Dial, e.Addr, &e.sent)
 		if err != nil {
 			j.close()
 			return err

@@ -207,7 +207,7 @@ func (i *Injector) askAnew(ctx context.Context, t *target, addr string, limit ti
 	if addr != t.edge.Addr {
 		sent = nil
 	}
-	prober, err := newProber(t.edge.Probe, addr, sent)
+	prober, err := newProber(t.edge.Probe, i.config.Dial, addr, sent)
 	if err != nil {
 		return 0, err
 	}

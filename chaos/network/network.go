@@ -30,6 +30,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -50,6 +51,8 @@ type Config struct {
 	CallWithin time.Duration
 	// ProbeWithin bounds a probe when no fault acts; 0 means 2 s.
 	ProbeWithin time.Duration
+	// Dial is how probes connect; nil means as any program of this machine does.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 }
 
 // Spec is the proxy of one replica of a callee, for one of its callers.
@@ -58,7 +61,10 @@ type Spec struct {
 	Replica  int    // of the callee, 1-based
 	Listen   string // host:port; "" lets the proxy process choose a port of 127.0.0.1
 	Upstream string // host:port of the replica itself
-	Probe    Probe
+	// Addr says that the proxy may stand already, made by others, and where it is reached; with
+	// another upstream it is made anew. "" says that it is to be made.
+	Addr  string
+	Probe Probe
 }
 
 // Probe says how to ask the callee whether it is there.
@@ -70,11 +76,8 @@ type Probe struct {
 	Send string
 }
 
-// Proxy is a proxy that stands.
-type Proxy struct {
-	Spec
-	Addr string // where the caller is to call
-}
+// Proxy is a proxy that stands. Its Addr is where the caller is to call.
+type Proxy struct{ Spec }
 
 // Injector is the chaos.Injector of the family network.
 type Injector struct {
@@ -109,6 +112,10 @@ func New(config Config) *Injector {
 	}
 	if config.ProbeWithin <= 0 {
 		config.ProbeWithin = 2 * time.Second
+	}
+	if config.Dial == nil {
+		var dialer net.Dialer
+		config.Dial = dialer.DialContext
 	}
 	return &Injector{
 		config:     config,
@@ -171,13 +178,38 @@ func (i *Injector) create(ctx context.Context, spec Spec) (*edge, error) {
 	if !slices.Contains([]string{"http", "grpc", "tcp"}, spec.Probe.Protocol) {
 		return nil, fmt.Errorf("creating the proxy of %s: unknown protocol %q; permitted: http, grpc, tcp", spec.Edge, spec.Probe.Protocol)
 	}
-	e := &edge{Proxy: Proxy{Spec: spec}, name: proxy.Name(spec.Edge, spec.Replica)}
+	e := &edge{Proxy: Proxy{spec}, name: proxy.Name(spec.Edge, spec.Replica)}
+	if spec.Addr != "" {
+		if stands, err := i.adopt(ctx, e.name, spec.Upstream); err != nil {
+			return nil, fmt.Errorf("finding the proxy of %s: %w", e.name, err)
+		} else if stands {
+			e.Addr = spec.Addr
+			return e, nil
+		}
+	}
 	state, err := i.client.create(ctx, e.name, spec.Listen, spec.Upstream)
 	if err != nil {
 		return nil, fmt.Errorf("creating the proxy of %s: %w", e.name, err)
 	}
-	e.Addr = state.Listen
+	if e.Addr = spec.Addr; e.Addr == "" {
+		e.Addr = state.Listen
+	}
 	return e, nil
+}
+
+// adopt tells whether a proxy stands that leads to upstream. One that leads elsewhere is removed.
+func (i *Injector) adopt(ctx context.Context, name, upstream string) (bool, error) {
+	now, err := i.client.show(ctx, name)
+	switch {
+	case missing(err):
+		return false, nil
+	case err != nil:
+		return false, err
+	case now.Upstream == upstream && now.Enabled:
+		return true, nil
+	}
+	_, err = i.client.call(ctx, http.MethodDelete, proxyPath(name), nil, nil)
+	return false, err
 }
 
 // Addrs returns where a caller is to reach the replicas of a callee, in their order.

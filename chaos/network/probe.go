@@ -22,19 +22,23 @@ import (
 	"github.com/faultline-lab/faultline/chaos/proxy/hop"
 )
 
+// dial connects to an address.
+type dial = func(ctx context.Context, network, addr string) (net.Conn, error)
+
 // prober asks one address. It keeps its connection from one question to the
 // next, so that what is timed is the question and not the connecting.
 type prober struct {
-	spec Probe
-	addr string
-	sent *atomic.Int64 // counts the bytes it sends; may be nil
+	spec    Probe
+	through dial
+	addr    string
+	sent    *atomic.Int64 // counts the bytes it sends; may be nil
 
 	http *http.Client
 	grpc *grpc.ClientConn
 }
 
-func newProber(spec Probe, addr string, sent *atomic.Int64) (*prober, error) {
-	p := &prober{spec: spec, addr: addr, sent: sent}
+func newProber(spec Probe, through dial, addr string, sent *atomic.Int64) (*prober, error) {
+	p := &prober{spec: spec, through: through, addr: addr, sent: sent}
 	switch spec.Protocol {
 	case "http":
 		p.http = &http.Client{
@@ -64,8 +68,7 @@ func (p *prober) close() {
 }
 
 func (p *prober) dial(ctx context.Context) (net.Conn, error) {
-	var dialer net.Dialer
-	conn, err := dialer.DialContext(ctx, "tcp", p.addr)
+	conn, err := p.through(ctx, "tcp", p.addr)
 	if err != nil {
 		return nil, err
 	}

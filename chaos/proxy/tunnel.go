@@ -12,6 +12,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -149,6 +150,9 @@ func connect(ctx context.Context, conn net.Conn, addr string) (net.Conn, error) 
 	}
 	if answer.StatusCode != http.StatusOK {
 		text, _ := io.ReadAll(io.LimitReader(answer.Body, 1<<10)) // the status says enough without
+		if strings.Contains(string(text), syscall.ECONNREFUSED.Error()) {
+			return nil, fmt.Errorf("connecting to %s: %w", addr, syscall.ECONNREFUSED) // as if there were nothing between
+		}
 		return nil, fmt.Errorf("connecting to %s: %s: %s", addr, answer.Status, strings.TrimSpace(string(text)))
 	}
 	if !stop() {

@@ -16,13 +16,14 @@ import (
 	"github.com/faultline-lab/faultline/internal/plan"
 	"github.com/faultline-lab/faultline/internal/report"
 	"github.com/faultline-lab/faultline/internal/run"
+	"github.com/faultline-lab/faultline/internal/system/compose"
 )
 
 func runCommand() *cobra.Command {
 	var flags planFlags
 	r := &runs{}
 	var plain, noPage bool
-	var listen string
+	var listen, target, project string
 	cmd := &cobra.Command{
 		Use: "run SCENARIO", Short: "Run a scenario: every variant once, side by side", GroupID: "run", Args: between(1, 1),
 		Long: `Run a scenario, by name ('faultline list') or by path: start its system, send its
@@ -40,6 +41,9 @@ A second Ctrl-C ends everything at once.`,
 			if err != nil {
 				return usage(err)
 			}
+			if r.stack, err = findStack(cmd.Context(), target, project, worked); err != nil {
+				return err
+			}
 			ctx, out, done := whileRead(cmd.Context(), cmd.OutOrStdout())
 			defer done()
 			r.plans, r.out, r.errOut, r.lines = worked, out, &aside{out: cmd.ErrOrStderr()}, plain || !isTerminal(out)
@@ -53,6 +57,8 @@ A second Ctrl-C ends everything at once.`,
 	flags.register(cmd)
 	rootFlag(cmd, &r.root)
 	listenFlag(cmd, &listen)
+	cmd.Flags().StringVar(&target, "target", targetLocal, "where the system runs: local (processes of this machine) or compose (a stack that is up, see docs/full-stack.md)")
+	cmd.Flags().StringVar(&project, "project", compose.DefaultProject, "the compose project of the stack")
 	cmd.Flags().BoolVar(&noPage, "no-page", false, "serve no page")
 	cmd.Flags().BoolVar(&plain, "plain", false, "plain lines of progress, as when there is no terminal")
 	return cmd
@@ -73,6 +79,7 @@ type runs struct {
 	errOut *aside
 	judged []*report.Judged
 	page   *console.Server // nil without one
+	stack  *compose.Stack  // nil for processes of this machine
 }
 
 // allWithPage runs each plan with the page beside it.
@@ -127,7 +134,7 @@ func (r *runs) one(ctx context.Context, p *plan.Plan) error {
 	}
 	cfg := run.Config{
 		Plan: p, System: r.system, Scenario: r.text, Root: r.root, Self: r.self, Bin: []string{filepath.Dir(r.self)},
-		Version: buildVersion(), Watch: live, Log: labLog(r.errOut),
+		Version: buildVersion(), Watch: live, Log: labLog(r.errOut), Stack: r.stack,
 	}
 	if r.page != nil {
 		cfg.Console = r.page

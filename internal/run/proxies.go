@@ -23,7 +23,7 @@ var errProxyGone = errors.New("the proxy process ended by itself")
 // proxies is the proxy process of a run and the proxies in it, one for each
 // edge and replica, with layer-7 hops where the run needs them.
 type proxies struct {
-	process  *proxy.Process
+	process  *proxy.Process // nil where it is others'
 	injector *network.Injector
 	requests *request.Injector
 	hops     int                     // how many there are
@@ -68,6 +68,9 @@ func startProxies(ctx context.Context, r *runner, gone func(error)) (*proxies, e
 // proxySpecs lists every edge of the system and every service that a load
 // calls, replica by replica.
 func (g *rig) proxySpecs() []network.Spec {
+	if g.containers != nil {
+		return g.stackSpecs()
+	}
 	var specs []network.Spec
 	for _, edge := range edgesOf(g.r) {
 		svc := g.r.cfg.System.Service(edge.Callee)
@@ -107,6 +110,9 @@ func probeOf(svc *system.Service) network.Probe {
 
 // gone tells whether the process has ended.
 func (p *proxies) gone() bool {
+	if p.process == nil {
+		return false
+	}
 	select {
 	case <-p.process.Exited():
 		return true
@@ -131,6 +137,9 @@ func (p *proxies) stop(ctx context.Context) error {
 	<-p.leased
 	p.injector.Close()
 	p.requests.Close()
+	if p.process == nil {
+		return nil
+	}
 	if err := p.process.Stop(ctx); err != nil && !endedBefore {
 		return fmt.Errorf("stopping the proxy process: %w", err)
 	}

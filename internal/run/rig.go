@@ -17,6 +17,7 @@ import (
 	"github.com/faultline-lab/faultline/chaos/process"
 	"github.com/faultline-lab/faultline/internal/record"
 	"github.com/faultline-lab/faultline/internal/system"
+	"github.com/faultline-lab/faultline/internal/system/compose"
 	"github.com/faultline-lab/faultline/internal/system/local"
 	"github.com/faultline-lab/faultline/loadgen"
 	"github.com/faultline-lab/faultline/observability"
@@ -31,7 +32,9 @@ type rig struct {
 	metrics    *labMetrics
 	backend    *embedded.Backend
 	proxies    *proxies
-	launcher   *local.Launcher
+	launcher   *local.Launcher   // nil where the services are containers
+	containers *compose.Launcher // nil where they are processes of this machine
+	feed       *feed             // nil where the services' telemetry comes to the backend by itself
 	controller *chaos.Controller
 	worker     *loadgen.Worker
 	samples    int // of what processes use
@@ -47,6 +50,9 @@ func (g *rig) up(ctx context.Context) error {
 		return err
 	}
 	g.metrics = newLabMetrics(g.telemetry.Registry, g.r.cfg.Plan, g.r.meta.ID)
+	if g.r.cfg.Stack != nil {
+		return g.upStack(ctx)
+	}
 	g.launcher = local.New(local.Config{
 		System: g.r.cfg.System, Dir: g.r.record.Dir(), Bin: g.r.cfg.Bin, Guard: []string{g.r.cfg.Self, "guard"}, Log: g.r.cfg.Log,
 		OnEvent: func(process, text string) {
@@ -77,6 +83,7 @@ func (g *rig) up(ctx context.Context) error {
 func (g *rig) startBackend(ctx context.Context) error {
 	backend, err := embedded.Start(ctx, embedded.Config{
 		Dir: g.r.record.Dir(), Rules: g.r.cfg.System.Alerts, Lab: g.telemetry.Registry, Log: g.r.cfg.Log,
+		RemoteWrite: g.r.cfg.Stack != nil,
 		OnAlert: func(a embedded.Alert) {
 			g.r.event(record.Event{Time: a.Since, Kind: record.EventAlert, Name: a.Name, Text: a.State, Data: labels(a.Labels)})
 		},
@@ -101,7 +108,7 @@ func labels(from map[string]string) map[string]any {
 func (g *rig) startSystem(ctx context.Context) error {
 	endpoints := g.backend.Endpoints()
 	environments := map[string]map[string]string{}
-	for _, inst := range g.launcher.Instances() {
+	for _, inst := range g.services().Instances() {
 		env, err := environment(g.r.cfg.Plan, inst.Service, inst.Name, endpoints.OTLP, endpoints.Pyroscope)
 		if err != nil {
 			return err
@@ -123,7 +130,7 @@ func (g *rig) targets() []embedded.Target {
 	if g.proxies.hops > 0 {
 		targets = append(targets, embedded.Target{Service: "proxy", Instance: "hops", URL: g.proxies.process.API + "/faultline/metrics"})
 	}
-	for _, inst := range g.launcher.Instances() {
+	for _, inst := range g.services().Instances() {
 		metrics := g.r.cfg.System.Service(inst.Service).Metrics
 		addr := inst.Addr
 		switch metrics.Port {
@@ -143,7 +150,7 @@ func (g *rig) startLoad(ctx context.Context, sink func(loadgen.Result)) (*loadge
 	share := loadgen.Share{Loads: g.r.cfg.Plan.Loads, Targets: map[string]loadgen.Target{}}
 	for _, load := range g.r.cfg.Plan.Loads {
 		svc := g.r.cfg.System.Service(load.Service)
-		share.Targets[load.Service] = loadgen.Target{Protocol: svc.Protocol, Addrs: g.proxies.injector.Addrs(system.LoadCaller, load.Service)}
+		share.Targets[load.Service] = loadgen.Target{Protocol: svc.Protocol, Addrs: g.loadAddrs(load.Service)}
 	}
 	worker, err := loadgen.Start(context.WithoutCancel(ctx), []string{g.r.cfg.Self, "load"}, share, sink)
 	if err != nil {
@@ -158,8 +165,12 @@ const proportionalEvery = 5
 
 // sample records what every process uses.
 func (g *rig) sample() {
-	usage := g.launcher.Usage()
-	for name, pid := range map[string]int{"faultline": os.Getpid(), "proxy": g.proxies.process.PID, "load": g.worker.PID()} {
+	own := map[string]int{"faultline": os.Getpid(), "load": g.worker.PID()}
+	var usage []local.Usage
+	if g.launcher != nil {
+		usage, own["proxy"] = g.launcher.Usage(), g.proxies.process.PID
+	}
+	for name, pid := range own {
 		if u, ok := local.ProcessUsage(name, pid); ok {
 			usage = append(usage, u)
 		}
@@ -171,7 +182,7 @@ func (g *rig) sample() {
 // gate refuses a fault while what it acts on is not well: its effect could not be told from what was wrong before.
 func (g *rig) gate(ctx context.Context, f chaos.Fault) error {
 	for _, service := range touched(f) {
-		if err := g.launcher.Ready(ctx, service, 0); err != nil {
+		if err := g.services().Ready(ctx, service, 0); err != nil {
 			g.r.event(record.Event{Kind: record.EventHealth, Name: service, Text: "unhealthy", Data: map[string]any{"error": err.Error()}})
 			return fmt.Errorf("%s is not healthy: %w", service, err)
 		}
@@ -198,8 +209,8 @@ func (g *rig) startController() error {
 		Injectors: map[string]chaos.Injector{
 			chaos.FamilyNetwork: g.proxies.injector,
 			chaos.FamilyRequest: g.proxies.requests,
-			chaos.FamilyProcess: process.New(g.launcher),
-			chaos.FamilyAdmin:   admin.New(g.adminAddrs),
+			chaos.FamilyProcess: process.New(g.services()),
+			chaos.FamilyAdmin:   admin.New(g.adminAddrs, g.dial()),
 		},
 		OnEvent: g.r.onFault, Gate: g.gate, Registerer: g.telemetry.Registry,
 	})
@@ -230,7 +241,7 @@ func (g *rig) recoverAll(ctx context.Context) {
 // adminAddrs lists the admin ports of a service's replicas; replica 0 means all.
 func (g *rig) adminAddrs(service string, replica int) []string {
 	var addrs []string
-	for _, inst := range g.launcher.Instances() {
+	for _, inst := range g.services().Instances() {
 		if inst.Service == service && (replica == 0 || replica == inst.Replica) {
 			addrs = append(addrs, inst.AdminAddr)
 		}
@@ -239,7 +250,7 @@ func (g *rig) adminAddrs(service string, replica int) []string {
 }
 
 func (g *rig) adminAddr(service string) string {
-	for _, inst := range g.launcher.Instances() {
+	for _, inst := range g.services().Instances() {
 		if inst.Service == service {
 			return inst.AdminAddr
 		}
@@ -255,6 +266,9 @@ func (g *rig) down(ctx context.Context) error {
 		_ = g.worker.Wait() // its error was seen when it mattered
 	}
 	var err error
+	if g.feed != nil {
+		g.feed.stop()
+	}
 	if g.backend != nil {
 		g.backend.StopScraping() // or it would count the stopped services as failed scrapes
 	}
@@ -264,8 +278,14 @@ func (g *rig) down(ctx context.Context) error {
 	if g.proxies != nil {
 		err = errors.Join(err, g.proxies.stop(ctx))
 	}
+	if g.containers != nil {
+		err = errors.Join(err, g.containers.Stop(ctx))
+	}
 	if g.backend != nil {
 		loss, closeErr := g.backend.Close(ctx)
+		if g.feed != nil {
+			loss = g.feed.add(loss)
+		}
 		g.r.meta.Loss = loss
 		err = errors.Join(err, closeErr)
 	}

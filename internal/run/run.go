@@ -16,6 +16,7 @@ import (
 	"github.com/faultline-lab/faultline/internal/plan"
 	"github.com/faultline-lab/faultline/internal/record"
 	"github.com/faultline-lab/faultline/internal/system"
+	"github.com/faultline-lab/faultline/internal/system/compose"
 	"github.com/faultline-lab/faultline/loadgen"
 )
 
@@ -32,6 +33,8 @@ type Config struct {
 	// Bin lists folders that are searched for the system's programs before PATH.
 	Bin     []string
 	Version string
+	// Stack is the stack of containers that runs the system; nil means processes of this machine.
+	Stack *compose.Stack
 	// Watch is told what happens while it happens; nil means nobody watches.
 	Watch Watcher
 	// Console follows the run and may act on it; nil means there is none.
@@ -65,7 +68,10 @@ var (
 )
 
 // downWithin bounds taking everything down, after success and failure alike.
-const downWithin = 20 * time.Second
+const (
+	downWithin      = 20 * time.Second
+	stackDownWithin = 2 * time.Minute // where containers have to be put back
+)
 
 // Run carries out the plan and returns the directory of its record. The record
 // is there, and says how the run ended, after an error too, unless it could not be
@@ -92,7 +98,11 @@ func Run(ctx context.Context, cfg Config) (string, error) {
 	if cfg.Bench && errors.Is(why, errInterrupted) {
 		why = nil
 	}
-	down, cancel := context.WithTimeout(context.WithoutCancel(ctx), downWithin)
+	within := downWithin
+	if cfg.Stack != nil {
+		within = stackDownWithin
+	}
+	down, cancel := context.WithTimeout(context.WithoutCancel(ctx), within)
 	defer cancel()
 	failed := r.rig.down(down)
 	r.meta.Ended = time.Now()
@@ -225,6 +235,7 @@ func (r *runner) drive(ctx context.Context) error {
 func (r *runner) result(result loadgen.Result) {
 	r.live.Add(result)
 	r.rig.metrics.result(result)
+	r.rig.feed.result(result)
 	if r.cfg.Console != nil {
 		r.cfg.Console.Result(result)
 	}

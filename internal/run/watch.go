@@ -84,17 +84,17 @@ func (r *runner) audit(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, auditWithin)
 	defer cancel()
-	answer, text := settled(ctx, "http://"+r.rig.adminAddr(probe.Service)+probe.Get, auditEvery)
+	answer, text := settled(ctx, r.rig.client(), "http://"+r.rig.adminAddr(probe.Service)+probe.Get, auditEvery)
 	r.event(record.Event{Kind: record.EventAudit, Name: "invariants", Text: text, Data: answer})
 }
 
 // settled asks until the answer says that the system has come to rest, or ctx
 // ends, and returns the last answer and what to make of it.
-func settled(ctx context.Context, url string, every time.Duration) (last map[string]any, text string) {
+func settled(ctx context.Context, client *http.Client, url string, every time.Duration) (last map[string]any, text string) {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
-		answer, err := ask(ctx, url)
+		answer, err := ask(ctx, client, url)
 		switch {
 		case err == nil:
 			last, text = answer, "not settled"
@@ -113,13 +113,13 @@ func settled(ctx context.Context, url string, every time.Duration) (last map[str
 }
 
 // ask gets a JSON object from a service.
-func ask(ctx context.Context, url string) (map[string]any, error) {
+func ask(ctx context.Context, client *http.Client, url string) (map[string]any, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return nil, err
 	}
 	request.Close = true // a kept connection would outlive the service
-	response, err := http.DefaultClient.Do(request)
+	response, err := client.Do(request)
 	if err != nil {
 		return nil, err
 	}

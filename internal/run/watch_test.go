@@ -57,7 +57,7 @@ func TestSettled(t *testing.T) {
 			t.Parallel()
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			defer cancel()
-			last, text := settled(ctx, auditor(t, test.lines...), 10*time.Millisecond)
+			last, text := settled(ctx, http.DefaultClient, auditor(t, test.lines...), 10*time.Millisecond)
 			got, err := json.Marshal(last)
 			if err != nil {
 				t.Fatal(err)
@@ -78,7 +78,7 @@ func TestSettledOfNobody(t *testing.T) {
 	defer cancel()
 	server := httptest.NewServer(http.NotFoundHandler())
 	server.Close()
-	if last, text := settled(ctx, server.URL, 10*time.Millisecond); last != nil || !strings.Contains(text, "connection refused") {
+	if last, text := settled(ctx, http.DefaultClient, server.URL, 10*time.Millisecond); last != nil || !strings.Contains(text, "connection refused") {
 		t.Errorf("got %v, %q", last, text)
 	}
 }

@@ -69,7 +69,7 @@ func (l *line) silence(at time.Time) []telemetry.Point {
 			return nil
 		}
 		l.ended = true
-		return []telemetry.Point{{Time: l.last.Add(scrapeEvery), Value: Stale()}}
+		return []telemetry.Point{{Time: l.last.Add(scrapeEvery / 2), Value: Stale()}} // where no sample is, should it go on
 	}
 	var out []telemetry.Point
 	for at.Sub(l.last) >= silentAfter {

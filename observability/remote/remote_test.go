@@ -240,7 +240,7 @@ func TestFollower(t *testing.T) {
 	}
 	// The target is scraped, and has no such series any more.
 	got := f.Add([]telemetry.Series{series(up, 4, 5)}, at(5.5))
-	if len(got) != 2 || !got[1].Points[0].Time.Equal(at(3)) || math.Float64bits(got[1].Points[0].Value) != 0x7ff0000000000002 {
+	if len(got) != 2 || !got[1].Points[0].Time.Equal(at(2.5)) || math.Float64bits(got[1].Points[0].Value) != 0x7ff0000000000002 {
 		t.Fatalf("its end: %+v", got)
 	}
 	// Nobody scrapes.

@@ -24,20 +24,23 @@ func (i *instance) check(ctx context.Context) error {
 	if i.svc.Health.Port == "admin" {
 		addr = i.adminAddr
 	}
-	return CheckHealth(ctx, i.svc.Health.Check, addr, i.svc.Health.Path)
+	var dialer net.Dialer
+	return CheckHealth(ctx, dialer.DialContext, i.svc.Health.Check, addr, i.svc.Health.Path)
 }
+
+// Dial connects to an address.
+type Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 
 // CheckHealth asks once: check is http (2xx at path), grpc (health says SERVING)
 // or tcp (a connection is accepted).
-func CheckHealth(ctx context.Context, check, addr, path string) error {
+func CheckHealth(ctx context.Context, dial Dial, check, addr, path string) error {
 	switch check {
 	case "http":
-		return checkHTTP(ctx, "http://"+addr+path)
+		return checkHTTP(ctx, dial, "http://"+addr+path)
 	case "grpc":
-		return checkGRPC(ctx, addr)
+		return checkGRPC(ctx, dial, addr)
 	default:
-		var dialer net.Dialer
-		conn, err := dialer.DialContext(ctx, "tcp", addr)
+		conn, err := dial(ctx, "tcp", addr)
 		if err != nil {
 			return err
 		}
@@ -45,13 +48,14 @@ func CheckHealth(ctx context.Context, check, addr, path string) error {
 	}
 }
 
-func checkHTTP(ctx context.Context, url string) error {
+func checkHTTP(ctx context.Context, dial Dial, url string) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return err
 	}
-	request.Close = true // a kept connection would outlive the process that it was made to
-	response, err := http.DefaultClient.Do(request)
+	// A kept connection would outlive the process that it was made to.
+	client := &http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}
+	response, err := client.Do(request)
 	if err != nil {
 		return err
 	}
@@ -63,8 +67,9 @@ func checkHTTP(ctx context.Context, url string) error {
 	return nil
 }
 
-func checkGRPC(ctx context.Context, addr string) error {
-	conn, err := grpc.NewClient("passthrough:///"+addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
+func checkGRPC(ctx context.Context, dial Dial, addr string) error {
+	conn, err := grpc.NewClient("passthrough:///"+addr, grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) { return dial(ctx, "tcp", addr) }))
 	if err != nil {
 		return err
 	}
