@@ -106,7 +106,7 @@ Exit codes: 0 pass, 1 fail, 3 inconclusive, 64 usage or a bad scenario,
 	root.SetFlagErrorFunc(flagError)
 	root.SetHelpCommand(helpCommand())
 	root.AddGroup(&cobra.Group{ID: "run", Title: "Run and judge:"}, &cobra.Group{ID: "learn", Title: "Look things up:"})
-	root.AddCommand(runCommand(), benchCommand(), upCommand(), checkCommand(), reportCommand(), replayCommand(), runsCommand(),
+	root.AddCommand(runCommand(), crashCommand(), benchCommand(), upCommand(), checkCommand(), reportCommand(), replayCommand(), runsCommand(),
 		validateCommand(), planCommand(), listCommand(), faultsCommand(), policiesCommand(), measuresCommand(), schemaCommand(),
 		oraclesCommand(), proxyCommand(), loadCommand(), guardCommand(), backendCommand())
 	return root

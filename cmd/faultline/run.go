@@ -78,8 +78,9 @@ type runs struct {
 	out    io.Writer
 	errOut *aside
 	judged []*report.Judged
-	page   *console.Server // nil without one
-	stack  *compose.Stack  // nil for processes of this machine
+	page   *console.Server        // nil without one
+	after  func([]*report.Judged) // says what else there is to say at the end; nil for nothing
+	stack  *compose.Stack         // nil for processes of this machine
 }
 
 // allWithPage runs each plan with the page beside it.
@@ -183,6 +184,9 @@ func (r *runs) conclude(ctx context.Context) error {
 	}
 	for _, p := range r.plans.plans[len(r.judged):] {
 		fmt.Fprintf(r.out, "not run  %s\n", p.Variant)
+	}
+	if r.after != nil {
+		r.after(r.judged)
 	}
 	return exitFor(r.judged)
 }
