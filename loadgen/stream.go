@@ -93,11 +93,12 @@ func (e *encoder) write(k kind, payload []byte) error {
 const (
 	flagOK    = 1 << iota
 	flagTrace // a trace id of 16 bytes follows
+	flagID    // an id follows, with its length
 )
 
 // appendResult writes flags, texts (load, step, error, faults), seq, due as the
-// difference to the result before, sent - due, done - sent, status, bytes and the
-// trace id.
+// difference to the result before, sent - due, done - sent, status, bytes, and what
+// the flags say that follows.
 func (e *encoder) appendResult(b []byte, r Result) []byte {
 	var flags byte
 	if r.OK {
@@ -106,6 +107,9 @@ func (e *encoder) appendResult(b []byte, r Result) []byte {
 	var trace [16]byte
 	if n, err := hex.Decode(trace[:], []byte(r.TraceID[:min(len(r.TraceID), 32)])); err == nil && n == 16 {
 		flags |= flagTrace
+	}
+	if r.ID != "" {
+		flags |= flagID
 	}
 	b = append(b, flags)
 	for _, text := range [...]string{r.Load, r.Step, r.Error, r.Faults} {
@@ -121,6 +125,10 @@ func (e *encoder) appendResult(b []byte, r Result) []byte {
 	e.due = due
 	if flags&flagTrace != 0 {
 		b = append(b, trace[:]...)
+	}
+	if flags&flagID != 0 { // no two are alike: they have no place in the table of texts
+		id := r.ID[:min(len(r.ID), maxText)]
+		b = append(binary.AppendUvarint(b, uint64(len(id))), id...)
 	}
 	return b
 }
@@ -226,13 +234,20 @@ func (d *decoder) result(c *cursor) Result {
 	r.Sent = r.Due.Add(time.Duration(c.varint()))
 	r.Done = r.Sent.Add(time.Duration(c.varint()))
 	r.Status, r.Bytes = int(c.varint()), c.varint()
-	if c.bad || flags[0] >= flagTrace<<1 {
+	if c.bad || flags[0] >= flagID<<1 {
 		c.bad = true
 		return r
 	}
 	r.OK = flags[0]&flagOK != 0
 	if flags[0]&flagTrace != 0 {
 		r.TraceID = hex.EncodeToString(c.bytes(16))
+	}
+	if flags[0]&flagID != 0 {
+		length := c.uvarint()
+		if c.bad = c.bad || length > maxText; c.bad {
+			return r
+		}
+		r.ID = string(c.bytes(int(length)))
 	}
 	return r
 }
