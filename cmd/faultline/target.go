@@ -34,12 +34,11 @@ func findStack(ctx context.Context, target, project string, worked *plans) (*com
 		return nil, broken(err)
 	}
 	var errs []error
+	said := map[string]bool{} // most is the same for every variant
 	for _, p := range worked.plans {
-		if err := run.CheckStack(p, worked.system, stack); err != nil {
+		if err := run.CheckStack(p, worked.system, stack); err != nil && !said[err.Error()] {
+			said[err.Error()] = true
 			errs = append(errs, err)
-			if len(stack.Containers) == 0 {
-				break // it would be said of each variant
-			}
 		}
 	}
 	if err := errors.Join(errs...); err != nil {
