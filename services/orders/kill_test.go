@@ -125,7 +125,7 @@ func serveWorld(t *testing.T, w *world) string {
 	return listener.Addr().String()
 }
 
-// TestKill9 is TestCrashAnywhere with real processes and a real SIGKILL: what SQLite has committed must be
+// TestKill9 is TestCrashAnywhere with real processes and a real SIGKILL: what the store has committed must be
 // there, and no cleaning up must have been needed.
 func TestKill9(t *testing.T) {
 	for _, v := range []victim{
@@ -136,6 +136,7 @@ func TestKill9(t *testing.T) {
 		t.Run(string(v.Point), func(t *testing.T) {
 			w := newWorld()
 			v.Path, v.Addr = t.TempDir()+"/orders.db", serveWorld(t, w)
+			storetest.Config(t, v.Path) // so that there is a place for it
 			die(t, v)
 			next := begin(t, w, v.Path, nil)
 			next.settle(t, w)
