@@ -2,6 +2,7 @@ package run
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -159,7 +160,7 @@ func (f *feed) result(r loadgen.Result) {
 // complain notes, once for each part of the stack, that it fails: what it does not tell is missing in the record,
 // and makes what needs it unknown.
 func (f *feed) complain(who string, err error) {
-	if err == nil {
+	if err == nil || errors.Is(err, context.Canceled) { // the step after asks again
 		return
 	}
 	f.mu.Lock()
