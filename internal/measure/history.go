@@ -2,11 +2,13 @@ package measure
 
 import (
 	"fmt"
-	"net/http"
 	"slices"
 
 	"github.com/faultline-lab/faultline/loadgen"
 )
+
+// requestTimeout is the HTTP status of a server that gave up reading a request (RFC 9110, 15.5.9).
+const requestTimeout = 408
 
 // The invariants that the lab itself checks: what clients were told, held against what the system knows.
 const (
@@ -46,7 +48,7 @@ func AnswerOf(r loadgen.Result, rpc bool) Answer {
 	switch {
 	case r.Status >= 200 && r.Status < 300:
 		return AnswerOK
-	case r.Status >= 400 && r.Status < 499 && r.Status != http.StatusRequestTimeout:
+	case r.Status >= 400 && r.Status < 499 && r.Status != requestTimeout:
 		return AnswerFailed
 	}
 	return AnswerUnknown
