@@ -31,12 +31,15 @@ func (j *journeys) walk(ctx context.Context, seq uint64, due time.Time) []Result
 		seq:    seq,
 		values: map[string]value{},
 	}
-	bag := journeyBaggage(j.baggage, seq)
+	bag, share := journeyBaggage(j.baggage, seq), j.load.ShareOf(seq)
+	if share != "" {
+		bag += "," + ownBaggage + "share=" + share
+	}
 	rows := make([]Result, 0, len(j.steps)+1)
 	stepDue := due
 	for i, s := range j.steps {
 		row := j.take(ctx, s, s.render(env, seq+uint64(i)), bag, env)
-		row.Seq, row.Due = seq, stepDue
+		row.Seq, row.Due, row.Share = seq, stepDue, share
 		rows = append(rows, row)
 		if !row.OK {
 			break
@@ -101,7 +104,7 @@ func summarize(rows []Result) Result {
 // notSent is the row of an arrival for which there was no room.
 func (j *journeys) notSent(seq uint64, due time.Time) Result {
 	now := time.Now()
-	return Result{Load: j.load.Name, Seq: seq, Due: due, Sent: now, Done: now, Error: ErrorNotSent}
+	return Result{Load: j.load.Name, Seq: seq, Due: due, Sent: now, Done: now, Error: ErrorNotSent, Share: j.load.ShareOf(seq)}
 }
 
 // scatter spreads consecutive numbers over all 64 bits (the finalizer of

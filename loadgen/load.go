@@ -3,7 +3,10 @@
 // each one (results). It knows nothing of scenarios, faults or verdicts.
 package loadgen
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // Arrivals names the process that draws the times at which requests are due.
 type Arrivals string
@@ -32,6 +35,35 @@ type Load struct {
 	// Baggage is sent as W3C baggage with every request of this load, beside and above the share's: what kind of
 	// requests they are, such as their priority. Names that begin with "faultline." are the lab's own.
 	Baggage map[string]string `json:"baggage,omitempty"`
+	// Experiment is the share of the journeys whose requests carry faultline.share=experiment in their baggage, exact to one
+	// journey; as many others carry faultline.share=control. 0 marks none; at most a half.
+	Experiment float64 `json:"experiment,omitempty"`
+}
+
+// The shares of a load with an experiment. Journeys of neither are part of the load only.
+const (
+	ShareExperiment = "experiment"
+	ShareControl    = "control"
+)
+
+// ShareOf returns the share that the load's seq-th journey belongs to, or "". Of any n journeys in a row,
+// Experiment times n, give or take one, are of the one and as many of the other:
+//
+//	x = frac(seq*r)    0 ......... 1/2-r   1/2 ......... 1-r    1
+//	                               |control|             |experiment|
+func (l Load) ShareOf(seq uint64) string {
+	if l.Experiment <= 0 {
+		return ""
+	}
+	at := math.Mod(float64(seq)*l.Experiment, 1)
+	const rounding = 1e-9 // of the product: 10*0.1 may come out below 1
+	switch {
+	case at+rounding >= 1-l.Experiment && at+rounding < 1:
+		return ShareExperiment
+	case at+rounding >= 0.5-l.Experiment && at+rounding < 0.5:
+		return ShareControl
+	}
+	return ""
 }
 
 // Stage is a stretch of time over which the rate goes linearly From -> To,
@@ -106,13 +138,14 @@ type Result struct {
 	Due     time.Time `json:"due" parquet:"due,timestamp(nanosecond)"`
 	Sent    time.Time `json:"sent" parquet:"sent,timestamp(nanosecond)"`
 	Done    time.Time `json:"done" parquet:"done,timestamp(nanosecond)"`
-	Status  int       `json:"status" parquet:"status"`                // HTTP status or gRPC code; 0 when there was no answer
-	OK      bool      `json:"ok" parquet:"ok"`                        // answered, and with success
-	Error   string    `json:"error,omitempty" parquet:"error,dict"`   // why not, in few words and of few kinds
-	Bytes   int64     `json:"bytes" parquet:"bytes"`                  // of the answer's body
-	TraceID string    `json:"trace_id" parquet:"trace_id"`            // 32 hex digits; of a journey, the trace of the step that decided its fate
-	ID      string    `json:"id,omitempty" parquet:"id,optional"`     // what the answer called that which was done; of steps with an Operation
-	Faults  string    `json:"faults,omitempty" parquet:"faults,dict"` // ids of the faults active at Due, comma-separated; filled in by the record
+	Status  int       `json:"status" parquet:"status"`                       // HTTP status or gRPC code; 0 when there was no answer
+	OK      bool      `json:"ok" parquet:"ok"`                               // answered, and with success
+	Error   string    `json:"error,omitempty" parquet:"error,dict"`          // why not, in few words and of few kinds
+	Bytes   int64     `json:"bytes" parquet:"bytes"`                         // of the answer's body
+	TraceID string    `json:"trace_id" parquet:"trace_id"`                   // 32 hex digits; of a journey, the trace of the step that decided its fate
+	Share   string    `json:"share,omitempty" parquet:"share,optional,dict"` // of the journey, in a load with an experiment
+	ID      string    `json:"id,omitempty" parquet:"id,optional"`            // what the answer called that which was done; of steps with an Operation
+	Faults  string    `json:"faults,omitempty" parquet:"faults,dict"`        // ids of the faults active at Due, comma-separated; filled in by the record
 }
 
 // Latency is the time from due to done.

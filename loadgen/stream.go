@@ -94,6 +94,7 @@ const (
 	flagOK    = 1 << iota
 	flagTrace // a trace id of 16 bytes follows
 	flagID    // an id follows, with its length
+	flagShare // a share follows
 )
 
 // appendResult writes flags, texts (load, step, error, faults), seq, due as the
@@ -110,6 +111,9 @@ func (e *encoder) appendResult(b []byte, r Result) []byte {
 	}
 	if r.ID != "" {
 		flags |= flagID
+	}
+	if r.Share != "" {
+		flags |= flagShare
 	}
 	b = append(b, flags)
 	for _, text := range [...]string{r.Load, r.Step, r.Error, r.Faults} {
@@ -129,6 +133,9 @@ func (e *encoder) appendResult(b []byte, r Result) []byte {
 	if flags&flagID != 0 { // no two are alike: they have no place in the table of texts
 		id := r.ID[:min(len(r.ID), maxText)]
 		b = append(binary.AppendUvarint(b, uint64(len(id))), id...)
+	}
+	if flags&flagShare != 0 {
+		b = e.appendText(b, r.Share)
 	}
 	return b
 }
@@ -234,7 +241,7 @@ func (d *decoder) result(c *cursor) Result {
 	r.Sent = r.Due.Add(time.Duration(c.varint()))
 	r.Done = r.Sent.Add(time.Duration(c.varint()))
 	r.Status, r.Bytes = int(c.varint()), c.varint()
-	if c.bad || flags[0] >= flagID<<1 {
+	if c.bad || flags[0] >= flagShare<<1 {
 		c.bad = true
 		return r
 	}
@@ -248,6 +255,9 @@ func (d *decoder) result(c *cursor) Result {
 			return r
 		}
 		r.ID = string(c.bytes(int(length)))
+	}
+	if flags[0]&flagShare != 0 {
+		r.Share = d.text(c)
 	}
 	return r
 }

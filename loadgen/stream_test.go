@@ -62,7 +62,7 @@ func decodeAll(r io.Reader) (messages []message, err error) {
 func TestStreamRoundTrip(t *testing.T) {
 	want := results(1000)
 	want = append(want,
-		Result{Load: "checkout", ID: "o-17", Due: time.Unix(0, 0), Sent: time.Unix(0, 0), Done: time.Unix(0, 0)},
+		Result{Load: "checkout", ID: "o-17", Share: "control", Due: time.Unix(0, 0), Sent: time.Unix(0, 0), Done: time.Unix(0, 0)},
 		Result{Due: time.Unix(0, 0), Sent: time.Unix(0, 0), Done: time.Unix(0, 0)},
 		Result{
 			Load: "ü", Error: strings.Repeat("x", maxText), Faults: "a,b", Seq: 1<<64 - 1, Status: -1, Bytes: 1 << 62,

@@ -84,6 +84,9 @@ func (l Load) Validate(protocol string) error {
 	if _, err := compileSteps(l.Steps, protocol); err != nil {
 		problems = append(problems, err)
 	}
+	if l.Experiment < 0 || l.Experiment > 0.5 {
+		problems = append(problems, fmt.Errorf("experiment %g: at most a half, for the control is as large", l.Experiment))
+	}
 	problems = append(problems, l.validateBaggage()...)
 	return errors.Join(problems...)
 }

@@ -2,6 +2,7 @@ package measure
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"time"
 
@@ -48,9 +49,14 @@ func (l *Live) Measure(c *grammar.Comparison, now time.Time) Value {
 	if c.Measure.Of != grammar.Load || !c.Measure.Live {
 		return unknown(c.WantedUnit, "%s is not known while the run goes on", c.Measure.Name)
 	}
+	name, share, shared := strings.Cut(c.Argument, "/")
 	for _, load := range l.loads {
-		if load.Name == c.Argument {
-			return ofJourneys(c.Measure, of(recent, load.Name), load.SLO, LiveWindow)
+		if load.Name == name {
+			journeys := of(recent, name)
+			if shared {
+				journeys = ofShare(journeys, share)
+			}
+			return ofJourneys(c.Measure, journeys, load.SLO, LiveWindow)
 		}
 	}
 	return unknown(figure.Plain, "the plan has no load %q", c.Argument)

@@ -3,6 +3,7 @@ package measure
 import (
 	"math"
 	"sort"
+	"strings"
 	"time"
 
 	"github.com/faultline-lab/faultline/loadgen"
@@ -46,14 +47,76 @@ func (s *Set) slo(load string) (time.Duration, bool) {
 }
 
 func (s *Set) ofLoad(c *grammar.Comparison, w Window) Value {
-	slo, found := s.slo(c.Argument)
-	if !found {
-		return unknown(c.Measure.Unit, "the plan has no load %q", c.Argument)
+	name, share, shared := strings.Cut(c.Argument, "/")
+	slo, found := s.slo(name)
+	switch {
+	case !found:
+		return unknown(c.Measure.Unit, "the plan has no load %q", name)
+	case c.Measure.Name == "recovery" && shared:
+		return unknown(c.Measure.Unit, "recovery is of a whole load")
+	case c.Measure.Name == "recovery":
+		return s.recovery(name, slo, w)
 	}
-	if c.Measure.Name == "recovery" {
-		return s.recovery(c.Argument, slo, w)
+	due := s.due(s.journeys[name], w)
+	if shared {
+		due = ofShare(due, share)
 	}
-	return ofJourneys(c.Measure, s.due(s.journeys[c.Argument], w), slo, w.End-w.Start)
+	return ofJourneys(c.Measure, due, slo, w.End-w.Start)
+}
+
+// ofShare picks the journeys of a share.
+func ofShare(all []loadgen.Result, share string) []loadgen.Result {
+	var out []loadgen.Result
+	for _, r := range all {
+		if r.Share == share {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// Comparison is a load's experiment beside its control, in one window.
+type Comparison struct {
+	Control, Experiment Load
+	// Difference of the goodputs, experiment less control, with a 95 % interval (Newcombe 1998, method 10: from
+	// the Wilson intervals of both). Known is false where one of the shares is empty.
+	Difference, Low, High float64
+	Known                 bool
+}
+
+// Compare sets a load's experiment beside its control; false when it has none.
+func (s *Set) Compare(name string, w Window) (Comparison, bool) {
+	for _, l := range s.run.Plan.Loads {
+		if l.Name != name || l.Experiment <= 0 {
+			continue
+		}
+		due := s.due(s.journeys[name], w)
+		c := Comparison{Control: loadOf(name, ofShare(due, loadgen.ShareControl), l.SLO, w), Experiment: loadOf(name, ofShare(due, loadgen.ShareExperiment), l.SLO, w)}
+		c.compare()
+		return c, true
+	}
+	return Comparison{}, false
+}
+
+func (c *Comparison) compare() {
+	if c.Control.Due == 0 || c.Experiment.Due == 0 {
+		return
+	}
+	p, l1, u1 := wilson(c.Experiment.Good, c.Experiment.Due)
+	q, l2, u2 := wilson(c.Control.Good, c.Control.Due)
+	c.Difference, c.Known = p-q, true
+	c.Low = c.Difference - math.Hypot(p-l1, u2-q)
+	c.High = c.Difference + math.Hypot(u1-p, q-l2)
+}
+
+// wilson gives a share and its 95 % interval (E. B. Wilson, 1927).
+func wilson(k, n int) (share, low, high float64) {
+	const z = 1.959963984540054
+	m := float64(n)
+	share = float64(k) / m
+	middle := share + z*z/(2*m)
+	half := z * math.Sqrt(share*(1-share)/m+z*z/(4*m*m))
+	return share, (middle - half) / (1 + z*z/m), (middle + half) / (1 + z*z/m)
 }
 
 // ofJourneys computes a measure of a load from its journeys.

@@ -40,15 +40,21 @@ func (s *Set) Load(name string, w Window) (Load, bool) {
 	if !found {
 		return Load{}, false
 	}
-	due := s.due(s.journeys[name], w)
+	out := loadOf(name, s.due(s.journeys[name], w), slo, w)
+	out.Steps = s.stepTable(name, w)
+	return out, true
+}
+
+// loadOf gives the figures of the journeys that were due in a window.
+func loadOf(name string, due []loadgen.Result, slo time.Duration, w Window) Load {
 	of := func(measure string) Value { return figureOf(measure, due, slo, w) }
 	counts := bin(w.Start, due, slo)
 	return Load{
 		Name: name, SLO: slo, Due: counts.Offered, Good: counts.Good, Slow: counts.Slow, Failed: counts.Failed,
 		Rate: of("rate"), Success: of("success"), Goodput: of("goodput"),
 		P50: of("p50"), P90: of("p90"), P95: of("p95"), P99: of("p99"), P999: of("p99.9"), Max: of("max"),
-		Failures: failures(due), Steps: s.stepTable(name, w),
-	}, true
+		Failures: failures(due),
+	}
 }
 
 // figureOf computes a measure of the catalog, by its name.

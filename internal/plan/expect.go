@@ -11,6 +11,7 @@ import (
 	"github.com/faultline-lab/faultline/internal/scenario"
 	"github.com/faultline-lab/faultline/internal/strictyaml"
 	"github.com/faultline-lab/faultline/internal/system"
+	"github.com/faultline-lab/faultline/loadgen"
 	"github.com/faultline-lab/faultline/resilience"
 )
 
@@ -180,7 +181,11 @@ func (c *compiler) comparison(path, text, in string) {
 func (c *compiler) subject(path string, parsed *grammar.Comparison) {
 	switch of, name := parsed.Subject(); of {
 	case grammar.Load:
-		c.oneOf(path, "load", name, c.sc.Loads.Names())
+		load, share, shared := strings.Cut(name, "/")
+		c.oneOf(path, "load", load, c.sc.Loads.Names())
+		if spec, known := c.sc.Loads.Get(load); known && shared {
+			c.share(path, load, share, spec.Experiment != "")
+		}
 	case grammar.Service:
 		c.oneOf(path, "service", name, c.serviceNames())
 	case grammar.Alert:
@@ -197,6 +202,17 @@ func (c *compiler) subject(path string, parsed *grammar.Comparison) {
 			return
 		}
 		c.oneOf(path, "edge", name, measured)
+	}
+}
+
+// share checks the share of a load that a measure is of.
+func (c *compiler) share(path, load, share string, has bool) {
+	known := []string{loadgen.ShareExperiment, loadgen.ShareControl}
+	switch {
+	case !has:
+		c.fail(path, fmt.Sprintf("the load %s has no shares", load), "give it an experiment, such as experiment: 10%")
+	case !slices.Contains(known, share):
+		c.unknown(path, "share", share, known)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -46,6 +47,7 @@ func (c *compiler) load(in strictyaml.Named[scenario.LoadSpec]) {
 		c.timeout(at("timeout"), out)
 	}
 	out.Baggage = c.baggage(in.Path+".baggage", in.Value)
+	out.Experiment = c.experiment(in.Path+".experiment", string(in.Value.Experiment))
 	out.Steps = c.steps(in.Path, in.Value)
 	out.Stages = c.stages(in.Path, spec, at)
 	c.target(in.Path, in.Value, out)
@@ -108,6 +110,25 @@ func (c *compiler) baggage(path string, in scenario.LoadSpec) map[string]string 
 		}
 	}
 	return out
+}
+
+// experiment reads the share of a load that is the experiment.
+func (c *compiler) experiment(path, text string) float64 {
+	if text == "" || c.src.Failed(path) {
+		return 0
+	}
+	digits, percent := strings.CutSuffix(text, "%")
+	share, err := strconv.ParseFloat(strings.TrimSpace(digits), 64)
+	if percent {
+		share /= 100
+	}
+	switch {
+	case err != nil:
+		c.fail(path, fmt.Sprintf("%q is not a ratio", text), "write it as 10% or 0.1")
+	case share <= 0 || share > 0.5:
+		c.fail(path, fmt.Sprintf("%s is not above 0 and at most 50%%", text), "the control is as large as the experiment")
+	}
+	return share
 }
 
 // steps are those of the journey, or the one request.

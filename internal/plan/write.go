@@ -106,6 +106,9 @@ func (w *writer) load(load loadgen.Load) fields {
 	if len(load.Baggage) > 0 {
 		f.add("baggage", flow(load.Baggage))
 	}
+	if load.Experiment > 0 {
+		f.add("experiment", strconv.FormatFloat(load.Experiment, 'g', -1, 64))
+	}
 	return f
 }
 

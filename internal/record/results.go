@@ -221,7 +221,7 @@ func (t texts) one(s string) string {
 }
 
 func (t texts) clean(r loadgen.Result) loadgen.Result {
-	r.Load, r.Step, r.Error, r.Faults = t.one(r.Load), t.one(r.Step), t.one(r.Error), t.one(r.Faults)
+	r.Load, r.Step, r.Error, r.Faults, r.Share = t.one(r.Load), t.one(r.Step), t.one(r.Error), t.one(r.Faults), t.one(r.Share)
 	r.TraceID, r.ID = strings.Clone(r.TraceID), strings.Clone(r.ID)
 	r.Due, r.Sent, r.Done = instant(r.Due), instant(r.Sent), instant(r.Done)
 	return r

@@ -42,6 +42,7 @@ func buildRun(ctx context.Context, run *record.Run, verdict *check.Verdict, t Te
 		Traces: map[string]PageTrace{}, Services: []PageService{}, Breakers: []PageBreaker{}, Edges: []PageEdge{}, Processes: []PageProcess{},
 	}
 	b.findings()
+	b.out.Shares = sharesOf(b.run)
 	b.policies()
 	b.timeline()
 	b.loads()

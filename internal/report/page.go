@@ -27,6 +27,7 @@ type PageRun struct {
 	Reasons  []string      `json:"reasons"`
 	Settings string        `json:"settings"` // what was set for the services; empty for most
 	Findings []PageFinding `json:"findings"`
+	Shares   []PageShares  `json:"shares"` // of loads with an experiment
 	// Violations are the broken invariants, at most 30.
 	Violations []PageViolation      `json:"violations"`
 	Policies   []PagePolicy         `json:"policies"`

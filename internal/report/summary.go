@@ -276,6 +276,7 @@ func findingLines(j *Judged, label string, style Style) []string {
 	if j.page != nil && j.page.Spread.Text != "" {
 		out = append(out, wrapped("  "+markNote+" ", j.page.Spread.Text, style.columns())...)
 	}
+	out = append(out, shareLines(j, style)...)
 	out = append(out, violationLines(j.Verdict, style)...)
 	if set := settingsText(j.Verdict.Settings); set != "" {
 		out = append(out, style.line(cell{"  ", ""}, cell{markAlert, yellow}, cell{" run with " + clean(set), ""}))

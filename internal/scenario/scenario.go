@@ -53,6 +53,8 @@ type LoadSpec struct {
 	SLO      time.Duration                   `yaml:"slo" about:"a journey that ends well within it counts as good; without it, any that ends well"`
 	Timeout  *time.Duration                  `yaml:"timeout" about:"after which the client gives up a step; 30s when left out"`
 	Baggage  strictyaml.Map[strictyaml.Word] `yaml:"baggage" about:"W3C baggage of every request, passed on from service to service; priority: critical, default, sheddable or bulk is what the policy priority goes by" example:"{priority: critical}"`
+	// Experiment marks a share of the journeys, and an equal one as its control.
+	Experiment strictyaml.Word `yaml:"experiment" about:"the share of the journeys, at most 50%, that carry faultline.share=experiment in their baggage, for a fault to be kept to; as many carry faultline.share=control. Measures of the load take load/experiment and load/control" example:"10%"`
 }
 
 // Stage is a stretch of time with a rate of its own.

@@ -158,6 +158,13 @@ function verdictCard(run) {
       ),
     run.findings.length > 0 &&
       table('expectations of ' + run.label, ['', 'expected', '#measured'], run.findings.map(finding)),
+    run.shares &&
+      run.shares.length > 0 &&
+      table(
+        'experiment beside control of ' + run.label,
+        ['load', 'phase', 'experiment: goodput', 'control: goodput', 'difference of goodput'],
+        run.shares.map(s => [s.load, s.phase, s.experiment, s.control, s.difference]),
+      ),
     run.settings && h('p', { class: 'reasons' }, 'run with ', h('code', {}, run.settings)),
     run.violations && run.violations.length > 0 && violationList(run),
     run.policies.length > 0 &&
