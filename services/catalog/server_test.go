@@ -94,8 +94,8 @@ func TestListProducts(t *testing.T) {
 		{"tenth page, in the order of numbers", &catalogv1.ListProductsRequest{Page: 10, PageSize: 2}, []string{"p-19", "p-20"}, 510},
 		{"last page is short", &catalogv1.ListProductsRequest{Page: 128, PageSize: 4}, []string{"p-509", "p-510"}, 510},
 		{"past the last page", &catalogv1.ListProductsRequest{Page: 129, PageSize: 4}, nil, 510},
-		{"category", &catalogv1.ListProductsRequest{PageSize: 3, Category: "furniture"}, []string{"p-2", "p-12", "p-22"}, 50},
-		{"category, second page", &catalogv1.ListProductsRequest{Page: 2, PageSize: 3, Category: "furniture"}, []string{"p-32", "p-42", "p-52"}, 50},
+		{"category", &catalogv1.ListProductsRequest{PageSize: 3, Category: "furniture"}, []string{"p-2", "p-12", "p-22"}, 51},
+		{"category, second page", &catalogv1.ListProductsRequest{Page: 2, PageSize: 3, Category: "furniture"}, []string{"p-32", "p-42", "p-52"}, 51},
 		{"no such category", &catalogv1.ListProductsRequest{Category: "weapons"}, nil, 0},
 		{"by id, in the order asked", &catalogv1.ListProductsRequest{Ids: []string{"p-9", "p-511", "p-3"}}, []string{"p-9", "p-3"}, 2},
 	}
