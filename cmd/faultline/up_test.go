@@ -19,7 +19,7 @@ func TestBenchOf(t *testing.T) {
 		policies      int
 		wrong         string
 	}{
-		{name: "shop", loads: []string{"checkout", "product"}},
+		{name: "shop", loads: []string{"checkout", "product", "scarce"}},
 		{name: "cascade-failure", variant: "contained", loads: []string{"browse", "checkout"}, policies: 2},
 		{name: "cascade-failure", loads: []string{"browse", "checkout"}},
 		{name: filepath.Join(tiny, "system.yaml"), loads: []string{"browse"}},
