@@ -26,15 +26,19 @@ func (s *Server) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", s.page("live"))
 	mux.HandleFunc("GET /runs", s.page("runs"))
-	mux.HandleFunc("GET /page.css", s.style)
 	mux.HandleFunc("GET /live.js", s.script("live"))
 	mux.HandleFunc("GET /runs.js", s.script("runs"))
 	mux.HandleFunc("GET /api/live", s.stream)
 	mux.HandleFunc("GET /api/catalog", s.catalog)
 	mux.HandleFunc("GET /api/trace/{id}", s.trace)
 	mux.HandleFunc("GET /api/logs", s.logs)
+	mux.HandleFunc("GET /api/profile", s.profile)
+	mux.HandleFunc("GET /profile.pb.gz", s.profileFile)
 	mux.HandleFunc("GET /api/runs", s.listRuns)
+	mux.HandleFunc("GET /api/trends", s.trends)
+	mux.HandleFunc("GET /api/collections", s.collections)
 	mux.HandleFunc("GET /runs/{id}/report", s.runReport)
+	mux.HandleFunc("GET /sets/{name}", s.collectedReport)
 	mux.HandleFunc("POST /api/compare", s.compare)
 	mux.HandleFunc("GET /compare/{name}", s.compared)
 	mux.HandleFunc("POST /api/inject", act(s, s.inject))
@@ -169,7 +173,10 @@ type paramShape struct {
 	About    string   `json:"about"`
 }
 
-func (s *Server) catalog(w http.ResponseWriter, _ *http.Request) {
+func (s *Server) catalog(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, catalog()) }
+
+// catalog is the catalog of faults as the form is made of it.
+func catalog() []kindShape {
 	out := []kindShape{}
 	for _, kind := range chaos.Catalog() {
 		shape := kindShape{Name: kind.Name, Family: kind.Family, Target: kind.Target, About: kind.About, Cannot: kind.Cannot, Params: []paramShape{}}
@@ -178,7 +185,7 @@ func (s *Server) catalog(w http.ResponseWriter, _ *http.Request) {
 		}
 		out = append(out, shape)
 	}
-	answer(w, http.StatusOK, out)
+	return out
 }
 
 func describe(p parameter.Parameter) paramShape {

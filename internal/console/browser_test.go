@@ -46,6 +46,7 @@ func newBrowser(t *testing.T) *browser {
 	t.Cleanup(cancel)
 	b := &browser{ctx: ctx, t: t}
 	b.do(chromedp.EmulateViewport(1280, 900))
+	b.media("light")
 	err := chromedp.Listen(ctx, func(event any) {
 		if e, is := event.(*runtime.EventExceptionThrown); is {
 			t.Errorf("the page's script failed: %s %v", e.ExceptionDetails.Text, e.ExceptionDetails.Exception)
@@ -97,6 +98,16 @@ func (b *browser) text() string {
 	return text
 }
 
+// media sets light or dark, and asks for no motion: a click in the midst of smooth scrolling hits
+// what happens to pass by.
+func (b *browser) media(scheme string) {
+	b.t.Helper()
+	media := emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}, {Name: "prefers-reduced-motion", Value: "reduce"}}}
+	if _, err := chromedp.Call(b.ctx, emulation.SetEmulatedMedia, media); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
 // shot keeps a picture where FAULTLINE_SCREENSHOTS says, to be looked at.
 func (b *browser) shot(name string, width int64, scheme string) {
 	b.t.Helper()
@@ -104,12 +115,9 @@ func (b *browser) shot(name string, width int64, scheme string) {
 	if folder == "" {
 		return
 	}
-	media := emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}}
-	if _, err := chromedp.Call(b.ctx, emulation.SetEmulatedMedia, media); err != nil {
-		b.t.Fatal(err)
-	}
+	b.media(scheme)
 	b.do(chromedp.EmulateViewport(width, 900))
-	b.wait("it is drawn", "document.querySelector('svg.topology')")
+	b.wait("it is drawn", "document.querySelector('svg.topology, .trend')")
 	png, err := chromedp.Run(b.ctx, chromedp.FullScreenshot(100))
 	if err == nil {
 		err = os.WriteFile(filepath.Join(folder, name+".png"), png, 0o644)
@@ -127,6 +135,15 @@ const openUntilHurt = `(() => {
 	if (document.querySelector('.requests details[open] .fall .span.hurt')) return true;
 	const next = [...document.querySelectorAll('.requests details.request:not([open])')].find(d => d.querySelector('summary .bad'));
 	if (next) next.querySelector('summary').click();
+	return false;
+})()`
+
+// openProfile asks for the profile of a span's service until one has come: services send theirs every few seconds.
+const openProfile = `(() => {
+	if (document.querySelector('.profile-view .flame .frame, .profile-view table') || /used no processor time/.test(document.querySelector('.requests').textContent)) return true;
+	const link = document.querySelector('.profile-link');
+	if (!link) { const span = document.querySelector('.requests details[open] .span[aria-expanded=false]'); if (span) span.click(); }
+	else if (link.getAttribute('aria-expanded') === 'false' || /no CPU profile/.test(link.parentElement.textContent)) link.click();
 	return false;
 })()`
 
@@ -154,6 +171,7 @@ func TestThePage(t *testing.T) {
 	b.do(chromedp.Click(".requests details.request summary"))
 	b.wait("the trace is shown", "document.querySelector('.requests details[open] .fall .span')")
 	b.wait("the fault marks a span", openUntilHurt)
+	b.wait("a service's profile is shown", openProfile)
 	b.shot("live-1280-light", 1280, "light")
 	b.shot("live-1280-dark", 1280, "dark")
 	b.shot("live-360-light", 360, "light")
@@ -166,6 +184,8 @@ func TestThePage(t *testing.T) {
 
 	b.do(chromedp.Click("button[aria-label='clear latency-1']"))
 	b.wait("the fault is gone", "!"+findFault)
+	w.comesBack(b)
+	w.requestsFailByHand(b)
 	b.set("input[name=rate-work]", "40")
 	b.do(chromedp.Click("form[aria-label='rate of work'] button"))
 	b.wait("the rate is 40", "document.querySelector('form[aria-label=\"rate of work\"]').textContent.includes('now 40/s')")
@@ -175,6 +195,33 @@ func TestThePage(t *testing.T) {
 	}
 	w.savedByHand(b)
 	w.abortedByHand(b)
+}
+
+// comesBack breaks the connection: the page says so, comes back, and keeps what was being typed.
+func (w *world) comesBack(b *browser) {
+	b.t.Helper()
+	b.do(chromedp.SendKeys("input[name=log-text]", "half"))
+	before := connected(w.page)
+	before.leave()
+	until(b.t, 30*time.Second, "the page connects again", func() bool { sub := connected(w.page); return sub != nil && sub != before })
+	b.wait("it is live again", "document.querySelector('.state.on') && document.querySelector('input[name=log-text]').value === 'half'")
+	b.do(chromedp.SendKeys("input[name=log-text]", "\b\b\b\b"))
+}
+
+// requestsFailByHand breaks single requests on an edge for which no scenario planned it.
+func (w *world) requestsFailByHand(b *browser) {
+	b.t.Helper()
+	b.set("#kind", "error")
+	b.set("select[name=edge]", "front->back")
+	b.do(chromedp.SendKeys("input[name=ratio]", "50%"), chromedp.SendKeys("input[name=status]", "503"), chromedp.Click("form[aria-label='inject a fault'] button"))
+	b.wait("the form answers", "document.querySelector('[data-fault=error-1]') || document.querySelector('form[aria-label=\"inject a fault\"] .wrong:not(:empty)')")
+	if !b.is("document.querySelector('[data-fault=error-1]')") {
+		text, err := chromedp.Run(b.ctx, chromedp.Evaluate[string]("document.querySelector('form[aria-label=\"inject a fault\"]').innerText"))
+		b.t.Fatalf("it is refused: %s, %v", text, err)
+	}
+	b.wait("it is felt", "[...document.querySelectorAll('[data-fault=error-1]')].some(e => e.textContent.includes('felt'))")
+	b.do(chromedp.Click("button[aria-label='clear error-1']"))
+	b.wait("it is gone", "!document.querySelector('[data-fault=error-1]')")
 }
 
 // savedByHand saves what was done, and checks that it would do the same again.
@@ -197,7 +244,7 @@ func (w *world) savedByHand(b *browser) {
 		b.t.Fatalf("%v\n%s", err, text)
 	}
 	stages := p.Loads[0].Stages
-	if len(p.Faults) != 1 || p.Faults[0].Target() != "front->back" || p.Faults[0].Params.Duration("delay") != 2*time.Second || stages[len(stages)-1].To != 40 {
+	if len(p.Faults) != 2 || p.Faults[1].Kind != "error" || p.Faults[0].Target() != "front->back" || p.Faults[0].Params.Duration("delay") != 2*time.Second || stages[len(stages)-1].To != 40 {
 		b.t.Errorf("it would do something else:\n%s", text)
 	}
 	b.do(chromedp.Click("form[aria-label='save as scenario'] button[type=submit]"))
@@ -207,7 +254,9 @@ func (w *world) savedByHand(b *browser) {
 // abortedByHand ends the run, and looks at its record in the index.
 func (w *world) abortedByHand(b *browser) {
 	b.t.Helper()
-	b.do(chromedp.Click("#abort"), chromedp.Click("#abort"))
+	const press = "(b => { if (b && b.offsetWidth > 0 && !b.disabled) b.click(); return b && b.textContent; })(document.querySelector('#abort'))"
+	b.wait("it asks again", press+".includes('really')")
+	b.is(press)
 	until(b.t, time.Minute, "the run ends", func() bool {
 		select {
 		case <-w.ended:
@@ -223,7 +272,7 @@ func (w *world) abortedByHand(b *browser) {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	if kept.Meta.Outcome != record.Aborted || len(kept.Plan.Faults) != 1 || len(kept.Results) == 0 {
+	if kept.Meta.Outcome != record.Aborted || len(kept.Plan.Faults) != 2 || len(kept.Results) == 0 {
 		b.t.Errorf("the record says %s (%s), faults %+v", kept.Meta.Outcome, kept.Meta.Reason, kept.Plan.Faults)
 	}
 	b.do(chromedp.Navigate(w.page.URL() + "runs"))
@@ -231,6 +280,11 @@ func (w *world) abortedByHand(b *browser) {
 	if text := b.text(); !strings.Contains(text, "aborted") {
 		b.t.Errorf("the index says\n%s", text)
 	}
+	w.trended(b.t)
+	b.do(chromedp.Navigate(w.page.URL() + "runs"))
+	b.wait("the trend is drawn", "document.querySelector('.trend svg circle')")
+	b.shot("runs-1280-light", 1280, "light")
+	b.shot("runs-360-dark", 360, "dark")
 	w.comparedWithItself(b)
 }
 

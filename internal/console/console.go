@@ -51,6 +51,8 @@ type Server struct {
 	subscribers map[*subscriber]bool
 	closing     bool
 	reports     map[string]string // files of reports made of several runs, by their names
+
+	figures figures // of recorded runs
 }
 
 var _ run.Console = (*Server)(nil)

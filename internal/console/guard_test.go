@@ -113,7 +113,7 @@ func TestStartRefusesAnAddressThatIsTaken(t *testing.T) {
 // TestOwnFilesOnly holds the pages to files of the binary.
 func TestOwnFilesOnly(t *testing.T) {
 	s := serve(t, Config{Version: `"</script><script>alert(1)</script>`})
-	for _, path := range []string{"", "runs", "page.css", "live.js", "runs.js"} {
+	for _, path := range []string{"", "runs", "live.js", "runs.js"} {
 		response, err := http.Get(s.URL() + path)
 		if err != nil {
 			t.Fatal(err)

@@ -100,7 +100,7 @@ func newLive(control *run.Control) *live {
 		l.shape.Services = append(l.shape.Services, shape)
 	}
 	for _, edge := range control.Edges() {
-		l.shape.Edges = append(l.shape.Edges, edgeShape{edge.Caller, edge.Callee})
+		l.shape.Edges = append(l.shape.Edges, edgeShape{edge.Caller, edge.Callee, control.NoRequests(edge)})
 	}
 	for _, on := range slices.Sorted(maps.Keys(p.Policies)) {
 		for _, spec := range p.Policies[on] {

@@ -86,7 +86,7 @@ func (s *Server) find(id string) (string, error) {
 
 // reportPolicy keeps a report, which brings its script within itself, from this page's
 // origin: whatever got into a record can reach neither the token nor the run.
-const reportPolicy = "sandbox allow-scripts allow-popups; default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:"
+const reportPolicy = "sandbox allow-scripts allow-popups allow-downloads; default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:"
 
 func serveReport(w http.ResponseWriter, r *http.Request, file string) {
 	w.Header().Set("Content-Security-Policy", reportPolicy)

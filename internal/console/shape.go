@@ -55,6 +55,8 @@ type serviceShape struct {
 type edgeShape struct {
 	Caller string `json:"caller"`
 	Callee string `json:"callee"`
+	// NoRequests says why faults of single requests cannot act on it; "" where they can.
+	NoRequests string `json:"no_requests,omitempty"`
 }
 
 // tick is what is new since the one before, and what is now.

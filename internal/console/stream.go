@@ -104,6 +104,14 @@ func (s *Server) state() state {
 	return state{Run: &s.live.shape, Tick: s.live.tick(time.Now(), true)}
 }
 
+// settle gives the pages that are connected what is new, so that it is not new a second
+// time to one that connects now and gets everything. The caller holds s.mu.
+func (s *Server) settle() {
+	if s.live != nil {
+		s.broadcast(message("tick", s.live.tick(time.Now(), false)))
+	}
+}
+
 // stream serves one page until it leaves or the server ends.
 func (s *Server) stream(w http.ResponseWriter, r *http.Request) {
 	sub := &subscriber{messages: make(chan []byte, behind), gone: make(chan struct{})}
@@ -113,6 +121,7 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "it is over", http.StatusServiceUnavailable)
 		return
 	}
+	s.settle()
 	first := message("state", s.state())
 	s.subscribers[sub] = true
 	s.mu.Unlock()

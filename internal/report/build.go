@@ -14,7 +14,6 @@ import (
 	"github.com/faultline-lab/faultline/internal/measure"
 	"github.com/faultline-lab/faultline/internal/plan"
 	"github.com/faultline-lab/faultline/internal/record"
-	"github.com/faultline-lab/faultline/observability/names"
 )
 
 // textLimit bounds one attribute or log line on a page, in runes.
@@ -28,6 +27,7 @@ type pageBuilder struct {
 	telemetry Telemetry
 	out       PageRun
 	bytes     int // of all traces so far
+	profiler  profiler
 }
 
 func newPageBuilder(run *record.Run, verdict *check.Verdict, t Telemetry) *pageBuilder {
@@ -39,7 +39,7 @@ func buildRun(ctx context.Context, run *record.Run, verdict *check.Verdict, t Te
 	b.out = PageRun{
 		ID: run.Meta.ID, Label: run.Meta.Variant, Seed: run.Meta.Seed, About: run.Plan.About, Entry: run.System.Entry,
 		Outcome: string(verdict.Outcome), Settings: settingsText(verdict.Settings), Says: says(verdict), Reasons: orEmpty(verdict.Reasons), Notes: orEmpty(slices.Clone(verdict.Notes)),
-		Traces: map[string]PageTrace{}, Services: []PageService{}, Breakers: []PageBreaker{}, Edges: []PageEdge{}, Processes: []PageProcess{},
+		Traces: map[string]PageTrace{}, Profiles: map[string]PageProfile{}, Services: []PageService{}, Breakers: []PageBreaker{}, Edges: []PageEdge{}, Processes: []PageProcess{},
 	}
 	b.findings()
 	b.out.Shares = sharesOf(b.run)
@@ -52,6 +52,9 @@ func buildRun(ctx context.Context, run *record.Run, verdict *check.Verdict, t Te
 				return PageRun{}, err
 			}
 		}
+	}
+	if err := b.listProfiles(ctx); err != nil {
+		return PageRun{}, err
 	}
 	if err := b.violations(ctx); err != nil { // before the requests: these traces are wanted most
 		return PageRun{}, err
@@ -190,13 +193,9 @@ func latencyOf(d time.Duration) *float64 {
 	return &v
 }
 
-// processes gives what each process used: cores on average over the load, memory at most.
+// processes gives what each process used: cores on average over the load, resident memory at most.
 func (b *pageBuilder) processes(ctx context.Context) error {
 	all, err := b.set.Processes(ctx, b.whole())
-	if err != nil {
-		return err
-	}
-	proportional, err := b.proportional(ctx)
 	if err != nil {
 		return err
 	}
@@ -205,11 +204,7 @@ func (b *pageBuilder) processes(ctx context.Context) error {
 		if p.CPU.Known {
 			row.Cores = round(p.CPU.Number, 4)
 		}
-		bytes := p.Memory.Number
-		if share, found := proportional[p.Name]; found {
-			bytes = share
-		}
-		row.MB = round(bytes/(1<<20), 1)
+		row.MB = round(p.Memory.Number/(1<<20), 1) // the resident size, as memory() measures it
 		b.out.Processes = append(b.out.Processes, row)
 	}
 	return nil
@@ -218,24 +213,6 @@ func (b *pageBuilder) processes(ctx context.Context) error {
 // whole is the run with its warmup.
 func (b *pageBuilder) whole() measure.Window {
 	return measure.Window{Kind: measure.Whole, End: b.run.Plan.Length()}
-}
-
-// proportional gives the most memory of each process where shared pages count
-// by their share: the sum of resident sizes would count what processes share again
-// and again.
-func (b *pageBuilder) proportional(ctx context.Context) (map[string]float64, error) {
-	from := b.run.Meta.Load
-	series, err := b.telemetry.QueryRange(ctx, names.ProcessProportional, from, from.Add(b.run.Plan.Length()), time.Second)
-	if err != nil {
-		return nil, err
-	}
-	most := map[string]float64{}
-	for _, s := range series {
-		for _, p := range s.Points {
-			most[s.Labels[names.Process]] = max(most[s.Labels[names.Process]], p.Value)
-		}
-	}
-	return most, nil
 }
 
 func (b *pageBuilder) facts() {
@@ -260,7 +237,7 @@ func (b *pageBuilder) facts() {
 	}
 	if len(b.out.Processes) > 0 {
 		fact("CPU of all processes, mean", figure.Cores.Text(round(cores, 2)))
-		fact("memory of all processes, most", figure.Bytes.Text(mb*(1<<20)))
+		fact("resident memory, the most of each process added up", figure.Bytes.Text(mb*(1<<20)))
 	}
 	fact("spans", kept(meta.Loss.SpansReceived, meta.Loss.SpansDropped))
 	fact("log lines", kept(meta.Loss.LogsReceived, meta.Loss.LogsDropped))

@@ -400,14 +400,14 @@ func TestPageFacts(t *testing.T) {
 	}
 	for name, want := range map[string]string{
 		"how the run ended": "completed", "seed": "7", "generator lag, p99": "200µs", "lag allowed": "15ms", "spans": "1,200 kept, 0 lost", "log lines": "60 kept, 0 lost",
-		"CPU of all processes, mean": "0.05 cores", "memory of all processes, most": "20 MB", "from the command to the first request": "1.5s",
+		"CPU of all processes, mean": "0.05 cores", "resident memory, the most of each process added up": "40 MB", "from the command to the first request": "1.5s",
 	} {
 		if facts[name] != want {
 			t.Errorf("%s: got %q, want %q", name, facts[name], want)
 		}
 	}
-	if want := []PageProcess{{Name: "gateway", Cores: .05, MB: 20}}; !reflect.DeepEqual(naive.Processes, want) {
-		t.Errorf("got %+v, want %+v: shared memory counts by its share", naive.Processes, want)
+	if want := []PageProcess{{Name: "gateway", Cores: .05, MB: 40}}; !reflect.DeepEqual(naive.Processes, want) {
+		t.Errorf("got %+v, want %+v: the resident size, as memory() has it", naive.Processes, want)
 	}
 }
 

@@ -274,7 +274,6 @@ func (f *fixture) measure() {
 	}
 	t.add(names.ProcessCPU, func(at float64) float64 { return .05 * at }, names.Process, "gateway")
 	t.add(names.ProcessResident, func(float64) float64 { return 40 << 20 }, names.Process, "gateway")
-	t.add(names.ProcessProportional, func(float64) float64 { return 20 << 20 }, names.Process, "gateway")
 }
 
 // judge writes the record, reads it back and judges it.

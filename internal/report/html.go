@@ -25,6 +25,7 @@ var pageScripts = []string{
 	"layout.js",    // where the topology's nodes and edges go
 	"spread.js",    // which services filled up, and when
 	"topology.js",  // the topology and the edges' figures
+	"profile.js",   // what a service spent processor time on
 	"waterfall.js", // one trace
 	"requests.js",  // failed and slow requests
 	"events.js",    // alerts, events, the lab itself

@@ -29,24 +29,25 @@ type PageRun struct {
 	Findings []PageFinding `json:"findings"`
 	Shares   []PageShares  `json:"shares"` // of loads with an experiment
 	// Violations are the broken invariants, at most 30.
-	Violations []PageViolation      `json:"violations"`
-	Policies   []PagePolicy         `json:"policies"`
-	Phases     []PagePhase          `json:"phases"`
-	Faults     []PageFault          `json:"faults"`
-	Loads      []PageLoad           `json:"loads"`
-	Spread     PageSpread           `json:"spread"`
-	Services   []PageService        `json:"services"`
-	Breakers   []PageBreaker        `json:"breakers"`
-	Edges      []PageEdge           `json:"edges"`
-	Slow       []PageSlow           `json:"slow"`
-	Failures   []PageFailure        `json:"failures"`
-	Failed     int                  `json:"failed"` // journeys that failed, all together
-	Traces     map[string]PageTrace `json:"traces"`
-	Alerts     []PageAlert          `json:"alerts"`
-	Events     []PageEvent          `json:"events"`
-	Facts      []PageFact           `json:"facts"`
-	Notes      []string             `json:"notes"`
-	Processes  []PageProcess        `json:"processes"`
+	Violations []PageViolation        `json:"violations"`
+	Policies   []PagePolicy           `json:"policies"`
+	Phases     []PagePhase            `json:"phases"`
+	Faults     []PageFault            `json:"faults"`
+	Loads      []PageLoad             `json:"loads"`
+	Spread     PageSpread             `json:"spread"`
+	Services   []PageService          `json:"services"`
+	Breakers   []PageBreaker          `json:"breakers"`
+	Edges      []PageEdge             `json:"edges"`
+	Slow       []PageSlow             `json:"slow"`
+	Failures   []PageFailure          `json:"failures"`
+	Failed     int                    `json:"failed"` // journeys that failed, all together
+	Traces     map[string]PageTrace   `json:"traces"`
+	Profiles   map[string]PageProfile `json:"profiles"` // that spans refer to
+	Alerts     []PageAlert            `json:"alerts"`
+	Events     []PageEvent            `json:"events"`
+	Facts      []PageFact             `json:"facts"`
+	Notes      []string               `json:"notes"`
+	Processes  []PageProcess          `json:"processes"`
 }
 
 // PageFinding is one expectation and what was measured, as text.
@@ -267,6 +268,7 @@ type PageSpan struct {
 	Fault      string          `json:"fault,omitempty"` // the fault that acted on its edge or on itself
 	Error      bool            `json:"error,omitempty"`
 	Message    string          `json:"message,omitempty"`
+	Profile    string          `json:"profile,omitempty"` // of its service at its time, in the run's profiles
 	Attributes map[string]any  `json:"attributes,omitempty"`
 	Events     []PageSpanEvent `json:"events,omitempty"`
 }

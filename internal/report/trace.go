@@ -35,6 +35,7 @@ func (b *pageBuilder) keep(ctx context.Context, j journey, trace telemetry.Trace
 	}
 	page := b.pageTrace(trace, logs)
 	page.Client = clientOf(j, trace)
+	b.profileSpans(trace, &page)
 	data, err := json.Marshal(page)
 	if err != nil {
 		return fmt.Errorf("writing trace %s: %w", j.TraceID, err)

@@ -197,7 +197,7 @@ func (c *Control) Inject(who, kind string, raw map[string]any) (chaos.Fault, err
 	defer c.acting.Done()
 	target, params, problems := chaos.Check(kind, raw)
 	if len(problems) == 0 {
-		problems = c.exists(target)
+		problems = c.exists(kind, target)
 	}
 	if len(problems) > 0 {
 		return chaos.Fault{}, &InvalidError{problems}
@@ -216,7 +216,8 @@ func (c *Control) Inject(who, kind string, raw map[string]any) (chaos.Fault, err
 }
 
 // exists checks that there is what a fault is to act on.
-func (c *Control) exists(target chaos.Target) []parameter.Problem {
+func (c *Control) exists(name string, target chaos.Target) []parameter.Problem {
+	kind, _ := chaos.Find(name)
 	var problems []parameter.Problem
 	complain := func(name, format string, args ...any) {
 		problems = append(problems, parameter.Problem{Name: name, Message: fmt.Sprintf(format, args...)})
@@ -229,6 +230,8 @@ func (c *Control) exists(target chaos.Target) []parameter.Problem {
 	for _, edge := range target.Edges {
 		if !slices.Contains(c.Edges(), edge) {
 			complain("edge", "there is no edge %s", edge)
+		} else if why := c.NoRequests(edge); kind.Family == chaos.FamilyRequest && why != "" {
+			complain("edge", "%s cannot take it. %s", edge, why)
 		}
 		replicas(edge.Callee)
 	}

@@ -7,22 +7,52 @@ import (
 	"github.com/faultline-lab/faultline/chaos"
 	"github.com/faultline-lab/faultline/chaos/network"
 	"github.com/faultline-lab/faultline/chaos/proxy/hop"
+	"github.com/faultline-lab/faultline/internal/plan"
 )
 
-// hopSpecs lists the layer-7 hops that a run needs behind its proxies: where its plan
-// has a fault of requests. They cost processor time, so no other edge has one.
-func hopSpecs(faults []chaos.Fault, proxies []network.Spec) []hop.Spec {
+// hopSpecs lists the layer-7 hops that a run needs behind its proxies: where its plan has a fault of requests.
+// They cost processor time, so no other edge has one; but a bench, where anything may be broken by hand and nothing
+// is judged, has them wherever one can stand.
+func hopSpecs(faults []chaos.Fault, proxies []network.Spec, bench bool) []hop.Spec {
 	var specs []hop.Spec
 	for _, p := range proxies {
-		needed := slices.ContainsFunc(faults, func(f chaos.Fault) bool {
-			kind, _ := chaos.Find(f.Kind)
-			return kind.Family == chaos.FamilyRequest && slices.Contains(f.Edges, p.Edge)
-		})
-		if needed {
+		if takesRequests(faults, p.Edge) || bench && speaksRequests(p.Probe.Protocol) {
 			specs = append(specs, hop.Spec{Edge: p.Edge, Replica: p.Replica, Protocol: p.Probe.Protocol, Upstream: p.Upstream})
 		}
 	}
 	return specs
+}
+
+// takesRequests tells whether one of the faults hits requests of an edge.
+func takesRequests(faults []chaos.Fault, edge chaos.Edge) bool {
+	return slices.ContainsFunc(faults, func(f chaos.Fault) bool {
+		kind, _ := chaos.Find(f.Kind)
+		return kind.Family == chaos.FamilyRequest && slices.Contains(f.Edges, edge)
+	})
+}
+
+// speaksRequests tells whether a protocol is one that hops understand.
+func speaksRequests(protocol string) bool { return protocol == "http" || protocol == "grpc" }
+
+// NoRequests says why faults of single requests cannot act on an edge, "" where they can.
+func (c *Control) NoRequests(edge chaos.Edge) string {
+	svc := c.r.cfg.System.Service(edge.Callee)
+	switch {
+	case svc == nil || !speaksRequests(svc.Protocol):
+		return "Faults of requests need HTTP or gRPC."
+	case c.r.cfg.Bench || takesRequests(plannedFaults(c.r.cfg.Plan), edge):
+		return ""
+	default:
+		return "In this run no layer-7 hop stands there: a scenario has one only where it plans a fault of requests. With faultline up every HTTP and gRPC edge has one."
+	}
+}
+
+func plannedFaults(p *plan.Plan) []chaos.Fault {
+	var faults []chaos.Fault
+	for _, w := range p.Faults {
+		faults = append(faults, w.Fault)
+	}
+	return faults
 }
 
 // connect puts a proxy on every edge, and hops behind those that need one:
@@ -32,11 +62,7 @@ func hopSpecs(faults []chaos.Fault, proxies []network.Spec) []hop.Spec {
 // The hops' spans go to the given endpoint.
 func (p *proxies) connect(ctx context.Context, r *runner, otlp string) error {
 	specs := r.rig.proxySpecs()
-	var faults []chaos.Fault
-	for _, w := range r.cfg.Plan.Faults {
-		faults = append(faults, w.Fault)
-	}
-	needed := hopSpecs(faults, specs)
+	needed := hopSpecs(plannedFaults(r.cfg.Plan), specs, r.cfg.Bench)
 	guards := guarded(r.cfg.Plan)
 	if len(needed)+len(guards)+len(r.cfg.Plan.Observed) > 0 {
 		if err := p.requests.Export(ctx, otlp); err != nil {

@@ -213,7 +213,7 @@ func serviceMeasures() []Measure {
 		},
 		{
 			Name: "memory", Of: Service, Unit: figure.Bytes, Data: FromMetrics, Live: true,
-			Meaning: "The most memory that a process of the service held.",
+			Meaning: "The most resident memory (RSS) that a process of the service held; the pages that processes share count in each.",
 			Formula: "max(resident bytes) over the window's samples." + worst + " No samples: unknown.",
 			Source:  "faultline_process_resident_bytes", Example: "memory(catalog) < 100MB",
 		},

@@ -150,19 +150,33 @@ function table(label, head, rows, attrs) {
   );
 }
 
-// draws(height, fn) is a box that draws again when its width changes. It has its
-// height from the start, so that nothing jumps.
+// draws(height, fn) is a box that draws again when its width changes, and when its
+// redraw is called. It has its height from the start, so that nothing jumps.
 function draws(height, fn) {
   const box = h('div', { class: 'drawn', style: height && `min-height:${height}px` });
   let last = 0;
-  new ResizeObserver(() => {
+  const draw = () => {
+    if (last > 0) box.replaceChildren(fn(last));
+  };
+  box.redraw = draw;
+  box.fit = () => {
     const width = Math.floor(box.clientWidth);
     if (width > 0 && width !== last) {
       last = width;
-      box.replaceChildren(fn(width));
+      draw();
     }
-  }).observe(box);
+  };
+  new ResizeObserver(box.fit).observe(box);
   return box;
+}
+
+// change sets what is different, so that what stays the same costs no layout.
+function change(node, attrs) {
+  for (const [name, value] of Object.entries(attrs))
+    if (node.getAttribute(name) !== String(value)) node.setAttribute(name, value);
+}
+function say(node, text) {
+  if (node.textContent !== text) node.textContent = text;
 }
 
 // choice(label, options, start, pick) is a row of buttons; one is chosen.

@@ -120,7 +120,7 @@ function labCard(run) {
         h('summary', {}, counted(run.processes.length, 'process').replace('processs', 'processes')),
         table(
           'processes of ' + run.label,
-          ['process', '#cores, mean', '#memory, most'],
+          ['process', '#cores, mean', '#resident memory, most'],
           run.processes.map(p => [p.name, p.cores.toFixed(3), Math.round(p.mb) + ' MB']),
         ),
       ),

@@ -134,22 +134,23 @@ function uncross(layers) {
     index(l);
   });
 }
-// exchange swaps neighbours where fewer edges cross then.
+// exchange swaps neighbours where fewer edges cross then. Only those of the two can cross otherwise, so
+// only they are counted.
 function exchange(layers) {
-  layers.forEach((layer, k) => {
-    const cost = () => (k > 0 ? crossings(layers[k - 1]) : 0) + crossings(layer);
-    if (layer.length > 30) return; // the sorting has to do
-    for (let i = 0, now = cost(); i + 1 < layer.length && now > 0; i++) {
-      const swap = () => {
-        [layer[i], layer[i + 1]] = [layer[i + 1], layer[i]];
-        index(layer);
-      };
-      swap();
-      const then = cost();
-      if (then < now) now = then;
-      else swap();
+  for (const layer of layers)
+    for (let i = 0; i + 1 < layer.length; i++) {
+      const [a, b] = [layer[i], layer[i + 1]];
+      if (inverted(a, b) <= inverted(b, a)) continue;
+      [layer[i], layer[i + 1]] = [b, a];
+      b.at = i;
+      a.at = i + 1;
     }
-  });
+}
+// inverted counts the edges of a and b that cross while a stands before b.
+function inverted(a, b) {
+  let n = 0;
+  for (const side of ['up', 'down']) for (const v of a[side]) for (const w of b[side]) if (v.at > w.at) n++;
+  return n;
 }
 
 // --- the places within layers ---

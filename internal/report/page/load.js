@@ -23,22 +23,7 @@ function goodputChart(run, load, top) {
         out = [yAxis(marks, y, left, inner, String)];
       const step = inner / end,
         gap = step > 4 ? 1 : 0;
-      for (const b of load.bins) {
-        let base = 0;
-        for (const kind of ['good', 'slow', 'failed']) {
-          if (b[kind] > 0)
-            out.push(
-              s('rect', {
-                class: 'bar-' + kind,
-                x: x(b.t).toFixed(1),
-                y: y(base + b[kind]).toFixed(1),
-                width: Math.max(0.6, step - gap).toFixed(1),
-                height: (y(base) - y(base + b[kind])).toFixed(1),
-              }),
-            );
-          base += b[kind];
-        }
-      }
+      out.push(outcomeBars(load.bins, { x: b => x(b.t), y, width: Math.max(0.6, step - gap) }));
       for (const a of firstFirings(run))
         out.push(
           s(

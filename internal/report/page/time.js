@@ -70,72 +70,112 @@ const yAxis = (marks, y, left, inner, text) =>
   ]);
 
 // chart is a chart over the run's time. draw gets the scales and returns what is
-// drawn; read gives the values at a time, for the pointer and the arrow keys.
+// drawn; read gives the values at a time, for the pointer and the arrow keys. run may be
+// a function that gives the run as it is now: redraw draws it anew where it stands, and leaves
+// alone what the pointer and the keyboard are at.
 function chart(run, { height, left, label, draw, read }) {
-  return draws(height, width => {
-    const top = 20,
-      right = 8,
-      inner = width - left - right,
-      plot = height - top - 20,
-      end = runEnd(run);
-    const x = t => left + (inner * t) / end;
-    const cross = s('line', { class: 'cross', y1: top, y2: top + plot, visibility: 'hidden' });
-    let at = -1;
-    const show = (t, clientX, clientY) => {
-      at = Math.max(0, Math.min(end - 0.001, t));
-      cross.setAttribute('x1', x(at));
-      cross.setAttribute('x2', x(at));
-      cross.setAttribute('visibility', 'visible');
-      const box = root.getBoundingClientRect();
-      showTip(
-        clientX === undefined ? box.left + (x(at) * box.width) / width : clientX,
-        clientY === undefined ? box.top + top : clientY,
-        read(at),
-      );
-    };
-    const hide = () => {
-      hideTip();
-      cross.setAttribute('visibility', 'hidden');
-    };
-    const root = s(
-      'svg',
-      {
-        class: 'chart',
-        viewBox: `0 0 ${width} ${height}`,
-        height,
-        role: 'img',
-        'aria-label': label + '. Arrow keys read the values.',
-        tabindex: 0,
-        onblur: hide,
-        onkeydown: e => {
-          const step = { ArrowLeft: -1, ArrowRight: 1, PageUp: -10, PageDown: 10 }[e.key];
-          if (!step) return;
-          e.preventDefault();
-          show(at < 0 ? 0 : at + step * Math.max(1, end / 300));
-        },
-      },
-      bands(run, x, top, plot),
-    );
-    root.append(
-      ...[draw({ x, top, plot, left, inner, end })].flat(9).filter(Boolean),
-      ...timeAxis(run, x, top + plot, width),
-      cross,
-      s('rect', {
-        x: left,
-        y: top,
-        width: inner,
-        height: plot,
-        fill: 'transparent',
-        onmouseleave: hide,
-        onmousemove: e => {
-          const box = root.getBoundingClientRect();
-          show(((((e.clientX - box.left) * width) / box.width - left) / inner) * end, e.clientX, e.clientY);
-        },
-      }),
-    );
-    return root;
+  const now = typeof run === 'function' ? run : () => run;
+  let drawn = null;
+  const box = draws(height, width => {
+    drawn = chartAt(now, { width, height, left, label, draw, read });
+    return drawn.root;
   });
+  box.redraw = () => {
+    if (drawn) drawn.again();
+  };
+  return box;
 }
+
+function chartAt(now, { width, height, left, label, draw, read }) {
+  const top = 20,
+    right = 8,
+    inner = width - left - right,
+    plot = height - top - 20;
+  const x = t => left + (inner * t) / runEnd(now());
+  const content = s('g', {}),
+    cross = s('line', { class: 'cross', y1: top, y2: top + plot, visibility: 'hidden' });
+  let at = -1;
+  const show = (t, clientX, clientY) => {
+    at = Math.max(0, Math.min(runEnd(now()) - 0.001, t));
+    cross.setAttribute('x1', x(at));
+    cross.setAttribute('x2', x(at));
+    cross.setAttribute('visibility', 'visible');
+    const box = root.getBoundingClientRect();
+    showTip(
+      clientX === undefined ? box.left + (x(at) * box.width) / width : clientX,
+      clientY === undefined ? box.top + top : clientY,
+      read(at),
+    );
+  };
+  const hide = () => {
+    hideTip();
+    cross.setAttribute('visibility', 'hidden');
+  };
+  const root = s('svg', {
+    class: 'chart',
+    viewBox: `0 0 ${width} ${height}`,
+    height,
+    role: 'img',
+    'aria-label': label + '. Arrow keys read the values.',
+    tabindex: 0,
+    onblur: hide,
+    onkeydown: e => {
+      const step = { ArrowLeft: -1, ArrowRight: 1, PageUp: -10, PageDown: 10 }[e.key];
+      if (!step) return;
+      e.preventDefault();
+      show(at < 0 ? 0 : at + step * Math.max(1, runEnd(now()) / 300));
+    },
+  });
+  const again = () =>
+    content.replaceChildren(
+      ...bands(now(), x, top, plot),
+      ...[draw({ x, top, plot, left, inner, end: runEnd(now()) })].flat(9).filter(Boolean),
+      ...timeAxis(now(), x, top + plot, width),
+    );
+  again();
+  root.append(
+    content,
+    cross,
+    s('rect', {
+      x: left,
+      y: top,
+      width: inner,
+      height: plot,
+      fill: 'transparent',
+      onmouseleave: hide,
+      onmousemove: e => {
+        const box = root.getBoundingClientRect();
+        show(((((e.clientX - box.left) * width) / box.width - left) / inner) * runEnd(now()), e.clientX, e.clientY);
+      },
+    }),
+  );
+  return { root, again };
+}
+
+// boxes are rectangles of one kind as one element: hundreds of bars cost no more than one.
+const boxes = (attrs, list) =>
+  list.length > 0 &&
+  s('path', {
+    ...attrs,
+    d: list
+      .map(b => `M${b.x.toFixed(1)} ${b.y.toFixed(1)}h${b.w.toFixed(1)}v${b.h.toFixed(1)}h-${b.w.toFixed(1)}z`)
+      .join(''),
+  });
+
+// outcomeBars stacks what became of the journeys of each second.
+function outcomeBars(bins, { x, y, width }) {
+  const kinds = ['good', 'slow', 'failed'],
+    bars = { good: [], slow: [], failed: [] };
+  for (const b of bins) {
+    let base = 0;
+    for (const kind of b ? kinds : []) {
+      if (b[kind] > 0) bars[kind].push({ x: x(b), y: y(base + b[kind]), w: width, h: y(base) - y(base + b[kind]) });
+      base += b[kind];
+    }
+  }
+  return kinds.map(kind => boxes({ class: 'bar-' + kind }, bars[kind]));
+}
+
 // path draws lines through points; where one is missing, the line breaks, and a
 // point on its own is a dot.
 function path(points, x, y) {

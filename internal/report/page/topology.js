@@ -21,138 +21,231 @@ function edgeLabel(f, faults) {
 }
 const crowded = 60; // edges from which on lines are thin
 const lineWidth = (v, many) => Math.min(6, 1 + Math.log10(1 + (v || 0)) * 1.5) * (many ? 0.5 : 1);
+const edgeName = e => e.caller + '->' + e.callee;
 
-function topology(run, phase) {
-  const names = [loadName, ...run.services.map(v => v.name)],
-    edges = run.edges.map(e => ({ from: e.caller, to: e.callee, data: e }));
-  return draws(220, width => {
-    const vertical = width < 640,
-      depth = Math.max(1, ...Object.values(ranks(names, edges, loadName).rank)) + 1;
-    const nodeWidth = vertical ? 108 : Math.max(106, Math.min(136, (width - (depth - 1) * 84) / depth)),
-      nodeHeight = 42;
-    const plan = layOut(names, edges, loadName, {
-      width,
-      vertical,
-      nodeWidth,
-      nodeHeight,
-      gap: vertical ? 12 : 18,
-      least: vertical ? 52 : depth > 6 ? 46 : 72,
-    });
-    const root = s('svg', {
-      class: 'topology' + (edges.length > crowded ? ' crowded' : ''),
-      viewBox: `0 0 ${plan.width} ${plan.height}`,
-      width: plan.width,
-      height: plan.height,
-      role: 'group',
-      'aria-label': `Who calls whom in ${run.label}, with the figures of ${phase}`,
-    });
-    const labels = [],
-      lines = plan.lines.map(line => edgeGroup(run, phase, line, labels));
-    root.append(
-      ...lines.sort((a, b) => a.weight - b.weight).map(l => l.group),
-      ...names.map(n => nodeGroup(run, phase, n, plan.boxes[n])),
-      ...placeLabels(labels, plan),
+// topology draws the services and edges of a run with the figures of a phase. Its update
+// shows others in the same picture: only what is different changes, and nothing moves. figures
+// is set to write rate and p99 on every edge while there is room; pick is told of the service
+// or the edge that was clicked.
+function topology(run, phase, { figures = false, pick = null } = {}) {
+  let shown = { run, phase },
+    picture = null;
+  const box = draws(220, width => {
+    picture = topologyAt(run, width, { figures, pick });
+    picture.update(shown.run, shown.phase);
+    return h(
+      'div',
+      { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': 'topology of ' + run.label },
+      picture.root,
     );
-    focusOn(root, edges);
-    return h('div', { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': 'topology of ' + run.label }, root);
   });
+  box.update = (run, phase) => {
+    shown = { run, phase };
+    if (picture) picture.update(run, phase);
+  };
+  return box;
 }
 
-function edgeGroup(run, phase, line, labels) {
+const titleOf = svc => (svc.replicas > 1 ? `${svc.name} ×${svc.replicas}` : svc.name);
+const letter = 7.2; // the width of a service's letters, about
+
+// nodeSize is wide enough for the names, as far as all layers fit beside each other.
+function nodeSize(run, width, depth, least) {
+  const longest = Math.max(...run.services.map(v => titleOf(v).length + 1), 8) * letter + 18,
+    wanted = Math.min(168, Math.max(96, longest));
+  return width < 640
+    ? Math.min(wanted, 124)
+    : Math.max(96, Math.min(wanted, (width - 4 - (depth - 1) * least) / depth));
+}
+
+function topologyAt(run, width, { figures, pick }) {
+  const names = [loadName, ...run.services.map(v => v.name)],
+    edges = run.edges.map(e => ({ from: e.caller, to: e.callee, data: e })),
+    vertical = width < 640,
+    depth = Math.max(1, ...Object.values(ranks(names, edges, loadName).rank)) + 1,
+    few = edges.length <= crowded,
+    least = vertical ? 52 : few ? 44 : 73;
+  const plan = layOut(names, edges, loadName, {
+    width,
+    vertical,
+    nodeWidth: nodeSize(run, width, depth, least),
+    nodeHeight: 42,
+    gap: vertical ? 12 : 18,
+    least,
+  });
+  const root = s('svg', {
+    class: 'topology' + (few ? '' : ' crowded'),
+    viewBox: `0 0 ${plan.width.toFixed(1)} ${plan.height.toFixed(1)}`,
+    width: plan.width.toFixed(1),
+    height: plan.height.toFixed(1),
+    role: 'group',
+  });
+  const levels = [0, 1, 2].map(() => s('g', {})), // what is worse lies above
+    labels = s('g', {}),
+    links = plan.lines.map(line => drawLink(line, pick)),
+    nodes = names.map(n => drawNode(run, n, plan.boxes[n], pick)),
+    placed = new Map();
+  root.append(...levels, ...nodes.map(n => n.group), labels);
+  focusOn(root, edges);
+  let written = '';
+  const update = (run, phase) => {
+    change(root, { 'aria-label': `Who calls whom in ${run.label}, with the figures of ${phase}` });
+    const known = new Map(run.edges.map(e => [edgeName(e), e])),
+      services = new Map(run.services.map(v => [v.name, v])),
+      texts = [];
+    for (const link of links) {
+      const level = showLink(link, run, known.get(link.name), phase, few);
+      if (link.group.parentNode !== levels[level]) levels[level].append(link.group);
+      const text = edgeLabel(link.now, link.faults),
+        calm = figures && few && !text.length && link.now.rate > 0;
+      if (calm) text.push(rate(link.now.rate), ms(link.now.p99));
+      if (text.length)
+        texts.push({ link, lines: text, calm, weight: (calm ? -1 : 0) + level * 10 + (link.now.errors || 0) });
+    }
+    for (const node of nodes) showNode(node, run, services.get(node.name), phase);
+    const key = JSON.stringify(texts.map(t => [t.link.name, t.lines]));
+    if (key === written) return;
+    written = key;
+    labels.replaceChildren(...placeLabels(texts, plan, placed));
+  };
+  return { root, update };
+}
+
+function drawLink(line, pick) {
   const e = line.edge.data,
-    f = e.phases[phase] || {},
-    faults = run.faults.filter(v => v.edges.includes(e.caller + '->' + e.callee) && inPhase(run, v, phase));
-  const lines = edgeLabel(f, faults),
     d = curve(line),
     last = line.curves[line.back ? 0 : line.curves.length - 1],
-    tipAt = line.back ? last.from : last.to;
-  const state = faults.length ? ' faulted' : f.errors > hot ? ' hit' : f.rate > 0 ? '' : ' idle',
+    tipAt = line.back ? last.from : last.to,
     turn = (line.vertical ? 90 : 0) + (line.back ? 180 : 0);
-  if (lines.length)
-    labels.push({ line, lines, fault: faults.length > 0, weight: (faults.length ? 10 : 0) + (f.errors || 0) });
-  return {
-    weight: faults.length ? 2 : f.errors > hot ? 1 : 0,
-    group: s(
-      'g',
-      { class: 'link' + state, 'data-from': e.caller, 'data-to': e.callee },
-      s('path', { class: 'edge', d, 'stroke-width': lineWidth(f.rate, run.edges.length > crowded).toFixed(1) }),
-      s('path', {
-        class: 'arrowhead',
-        d: 'M0 0l-7 -3.4v6.8z',
-        transform: `translate(${tipAt.x.toFixed(1)} ${tipAt.y.toFixed(1)}) rotate(${turn})`,
-      }),
-      s('path', {
-        class: 'reach',
-        d,
-        onmousemove: ev => showTip(ev.clientX, ev.clientY, edgeText(e, f)),
-        onmouseleave: hideTip,
-      }),
-    ),
-  };
+  const link = { name: edgeName(e), line, now: {}, faults: [], exact: true };
+  link.edge = s('path', { class: 'edge', d });
+  link.group = s(
+    'g',
+    { 'data-from': e.caller, 'data-to': e.callee },
+    link.edge,
+    s('path', {
+      class: 'arrowhead',
+      d: 'M0 0l-7 -3.4v6.8z',
+      transform: `translate(${tipAt.x.toFixed(1)} ${tipAt.y.toFixed(1)}) rotate(${turn})`,
+    }),
+    s('path', {
+      class: 'reach' + (pick ? ' pick' : ''),
+      d,
+      onclick: pick && (() => pick({ edge: link.name })),
+      onmousemove: ev => showTip(ev.clientX, ev.clientY, edgeText({ ...e, exact: link.exact }, link.now)),
+      onmouseleave: hideTip,
+    }),
+  );
+  return link;
 }
 
-function nodeGroup(run, phase, name, box) {
+// showLink gives an edge its figures, and says how bad it is: 2 where a fault acts on it.
+function showLink(link, run, e, phase, few) {
+  link.now = (e && e.phases[phase]) || {};
+  link.exact = e ? e.exact !== false : true;
+  link.faults = run.faults.filter(v => v.edges.includes(link.name) && inPhase(run, v, phase));
+  const level = link.faults.length ? 2 : link.now.errors > hot ? 1 : 0;
+  change(link.group, {
+    class:
+      'link' +
+      (level ? ['', ' hit', ' faulted'][level] : link.now.rate > 0 ? '' : ' idle') +
+      (link.group.classList.contains('near') ? ' near' : ''),
+  });
+  change(link.edge, { 'stroke-width': lineWidth(link.now.rate, !few).toFixed(1) });
+  return level;
+}
+
+function drawNode(run, name, box, pick) {
   const svc = run.services.find(v => v.name === name),
-    busy = svc && svc.phases[phase],
-    hurt = run.faults.some(f => f.services.includes(name) && inPhase(run, f, phase));
-  const sent = run.edges
-    .filter(e => e.caller === name && svc === undefined)
-    .map(e => (e.phases[phase] || {}).rate)
-    .filter(v => v > 0)
-    .reduce((a, b) => a + b, 0);
-  const meta =
-      svc === undefined
-        ? sent
-          ? rate(sent) + ' sent'
-          : 'sends'
-        : missing(busy)
-          ? svc.protocol
-          : percent(busy) + ' busy',
-    level = busy > 0.9 ? 'bad' : busy > 0.6 ? 'slow' : 'good';
-  const title = svc && svc.replicas > 1 ? `${name} ×${svc.replicas}` : name,
-    text = [title, svc && svc.about, meta, hurt && 'a fault acts on it'].filter(Boolean).join('\n');
-  return s(
+    x = svc ? 9 : 16,
+    node = { name, svc, width: box.w };
+  node.title = s('text', { x, y: 17 });
+  node.meta = s('text', { class: 'meta', x, y: 30 });
+  node.gauge = svc && s('rect', { class: 'gauge', x: 9, y: 34, width: 0, height: 3, rx: 1.5 });
+  const picked = pick && svc ? () => pick({ service: name }) : null;
+  node.group = s(
     'g',
     {
-      class: 'node' + (hurt ? ' hurt' : '') + (svc ? '' : ' source'),
+      class: 'node',
       transform: `translate(${box.x.toFixed(1)} ${box.y.toFixed(1)})`,
       'data-name': name,
       tabindex: 0,
-      role: 'img',
-      'aria-label': text.replace(/\n/g, ', '),
+      role: picked ? 'button' : 'img',
+      onclick: picked,
+      onkeydown: picked && (e => (e.key === 'Enter' || e.key === ' ') && (e.preventDefault(), picked())),
     },
     s('rect', { class: 'box', width: box.w.toFixed(1), height: box.h, rx: svc ? 7 : box.h / 2 }),
-    s('text', { x: svc ? 9 : 16, y: 17 }, short((hurt ? '⚡︎ ' : '') + title, Math.floor((box.w - 14) / 7.2))),
-    s('text', { class: 'meta', x: svc ? 9 : 16, y: 30 }, meta),
-    svc && [
-      s('rect', { class: 'gauge', x: 9, y: 34, width: (box.w - 18).toFixed(1), height: 3, rx: 1.5 }),
-      busy > 0 &&
-        s('rect', {
-          class: 'gauge ' + level,
-          x: 9,
-          y: 34,
-          width: ((box.w - 18) * Math.min(1, busy)).toFixed(1),
-          height: 3,
-          rx: 1.5,
-        }),
-    ],
+    node.title,
+    node.meta,
+    svc && s('rect', { class: 'gauge', x: 9, y: 34, width: (box.w - 18).toFixed(1), height: 3, rx: 1.5 }),
+    node.gauge,
   );
+  return node;
+}
+
+function showNode(node, run, svc, phase) {
+  const busy = svc && svc.phases[phase],
+    hurt = run.faults.some(f => f.services.includes(node.name) && inPhase(run, f, phase)),
+    gone = svc && svc.down > 0;
+  const title = svc ? titleOf(svc) : node.name,
+    meta = svc ? serviceMeta(svc, busy, gone) : sentBy(run, node.name, phase),
+    text = [title, svc && svc.about, meta, hurt && 'a fault acts on it'].filter(Boolean).join('\n');
+  change(node.group, {
+    class:
+      'node' +
+      (hurt ? ' hurt' : '') +
+      (gone ? ' gone' : '') +
+      (node.svc ? '' : ' source') +
+      (node.group.classList.contains('near') ? ' near' : ''),
+    'aria-label': text.replace(/\n/g, ', '),
+  });
+  say(node.title, short((hurt ? '⚡︎ ' : '') + title, Math.floor((node.width - 14) / letter)));
+  say(node.meta, meta);
+  if (node.gauge)
+    change(node.gauge, {
+      class: 'gauge ' + (busy > 0.9 ? 'bad' : busy > 0.6 ? 'slow' : 'good'),
+      width: busy > 0 ? ((node.width - 18) * Math.min(1, busy)).toFixed(1) : 0,
+    });
+}
+const serviceMeta = (svc, busy, gone) =>
+  gone
+    ? svc.replicas > 1
+      ? `${svc.down} of ${svc.replicas} down`
+      : 'down'
+    : missing(busy)
+      ? svc.protocol
+      : percent(busy) + ' busy';
+function sentBy(run, name, phase) {
+  const sent = run.edges
+    .filter(e => e.caller === name)
+    .map(e => (e.phases[phase] || {}).rate)
+    .filter(v => v > 0)
+    .reduce((a, b) => a + b, 0);
+  return sent ? rate(sent) + ' sent' : 'sends';
 }
 
 // placeLabels puts labels where they hide nothing, the worst first; where there is no
-// place, the table below has the figures.
-function placeLabels(labels, plan) {
+// place, the table below has the figures. A label that has found its place keeps it.
+function placeLabels(labels, plan, placed) {
   const taken = Object.values(plan.boxes).map(b => ({ x: b.x - 2, y: b.y - 2, w: b.w + 4, h: b.h + 4 })),
     out = [];
-  for (const l of labels.sort((a, b) => b.weight - a.weight).slice(0, 24)) {
-    const w = Math.max(...l.lines.map(t => t.length)) * 6.1 + 6,
-      box = labelPlace(l.line, w, l.lines.length * 13, taken, plan);
+  const byWeight = labels.sort((a, b) => b.weight - a.weight);
+  for (const l of byWeight.filter((l, i) => l.calm || i < 24)) {
+    const w = Math.max(...l.lines.map(t => t.length), l.calm ? 7 : 0) * 6.1 + 6,
+      height = l.lines.length * 13,
+      was = placed.get(l.link.name);
+    const fits = was && was.w === w && was.h === height && !taken.some(o => overlap(o, was)),
+      box = fits ? was : labelPlace(l.link.line, w, height, taken, plan);
     if (!box) continue;
+    placed.set(l.link.name, box);
     taken.push(box);
     out.push(
       s(
         'text',
-        { class: 'edge-label' + (l.fault ? ' fault-label' : ' hit-label'), 'text-anchor': 'middle' },
+        {
+          class: 'edge-label' + (l.calm ? '' : l.link.faults.length ? ' fault-label' : ' hit-label'),
+          'text-anchor': 'middle',
+        },
         l.lines.map((t, i) => s('tspan', { x: (box.x + w / 2).toFixed(1), y: (box.y + 10 + i * 13).toFixed(1) }, t)),
       ),
     );
@@ -168,7 +261,7 @@ function focusOn(root, edges) {
     );
     root.classList.toggle('focused', Boolean(name));
     for (const g of root.querySelectorAll('.node')) g.classList.toggle('near', near.has(g.dataset.name));
-    for (const g of root.querySelectorAll('.link'))
+    for (const g of root.querySelectorAll('[data-from]'))
       g.classList.toggle('near', g.dataset.from === name || g.dataset.to === name);
   };
   for (const g of root.querySelectorAll('.node')) {

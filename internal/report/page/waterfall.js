@@ -37,13 +37,14 @@ function waterfall(run, request) {
     spentLine(trace, request),
     fall(
       run,
+      trace,
       now,
       trace.logs.filter(l => !isLater(l)),
       trace.client,
       { from, to },
       request,
     ),
-    later.length > 0 && afterwards(run, later, trace.logs.filter(isLater), trace.end),
+    later.length > 0 && afterwards(run, trace, later, trace.logs.filter(isLater)),
     h(
       'p',
       { class: 'small soft' },
@@ -74,18 +75,19 @@ function spentParts(trace, most) {
 const percentWhole = v => (v > 0.99 && v < 1 ? '>99' : Math.round(v * 100)) + '%';
 
 // afterwards is what went on after the answer, on an axis of its own.
-function afterwards(run, spans, logs, end) {
+function afterwards(run, trace, spans, logs) {
+  const end = trace.end;
   const from = Math.min(...spans.map(v => v.start)),
     to = Math.max(...spans.map(v => v.start + v.ms));
   return h(
     'details',
     { class: 'plain' },
     h('summary', {}, `after the answer: ${counted(spans.length, 'span')}, from +${ms(from - end)} to +${ms(to - end)}`),
-    fall(run, spans, logs, null, { from, to }, null),
+    fall(run, trace, spans, logs, null, { from, to }, null),
   );
 }
 
-function fall(run, spans, logs, client, { from, to }, request) {
+function fall(run, trace, spans, logs, client, { from, to }, request) {
   const span = Math.max(0.001, to - from),
     at = t => ((100 * (t - from)) / span).toFixed(2) + '%',
     size = t => Math.max(0, (100 * t) / span).toFixed(2) + '%';
@@ -127,7 +129,7 @@ function fall(run, spans, logs, client, { from, to }, request) {
       ),
     ),
     client && clientRow(client, request, at, size),
-    spans.map(v => [spanRow(run, v, at, size), (logsOf.get(v.id) || []).map(l => logRow(l, at))]),
+    spans.map(v => [spanRow(run, trace, v, at, size), (logsOf.get(v.id) || []).map(l => logRow(l, at))]),
     (logsOf.get('') || []).map(l => logRow(l, at)),
   );
 }
@@ -158,7 +160,7 @@ function took(duration, from, to, at) {
   return h('span', { class: 'took inside', style: `right:${Math.max(0, 100 - end)}%` }, text);
 }
 
-function spanRow(run, v, at, size) {
+function spanRow(run, trace, v, at, size) {
   const more = h('div', { class: 'attrs', hidden: true });
   const bars = [
     h('span', { class: 'fill', style: `left:${at(v.start)};width:${size(v.ms)}` }),
@@ -186,7 +188,7 @@ function spanRow(run, v, at, size) {
       'aria-label': said,
       title: said,
       onclick: () => {
-        if (!more.childNodes.length) more.append(...spanDetails(v));
+        if (!more.childNodes.length) more.append(...spanDetails(run, trace, v));
         more.hidden = !more.hidden;
         row.setAttribute('aria-expanded', String(!more.hidden));
       },
@@ -208,7 +210,7 @@ function spanRow(run, v, at, size) {
 const spanName = v =>
   (v.kind === 'client' || v.kind === 'producer' ? '→ ' : '') + v.name.replace(/^[\w.]+\.(\w+\/\w+)$/, '$1');
 
-function spanDetails(v) {
+function spanDetails(run, trace, v) {
   const pair = (k, a) =>
     h('div', {}, h('span', { class: 'soft' }, k + ' '), typeof a === 'object' ? JSON.stringify(a) : String(a));
   return [
@@ -219,6 +221,7 @@ function spanDetails(v) {
         .filter(Boolean)
         .join(' · '),
     ),
+    profileLink(run, trace, v),
     v.message && h('div', { class: 'bad' }, v.message),
     v.fault && h('div', { class: 'bad' }, 'under the fault ' + v.fault),
     ...Object.entries(v.attributes || {}).map(([k, a]) => pair(k, a)),
