@@ -37,7 +37,7 @@ func main() {
 func run(ctx context.Context, args []string) error {
 	switch {
 	case len(args) == 0:
-		return errors.New("usage: alive [-wait] URL...")
+		return errors.New("usage: alive [-wait] URL [more URLs]")
 	case args[0] == "-wait":
 		<-ctx.Done()
 		return nil
