@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -43,18 +44,28 @@ type machine struct {
 func newMachine(t *testing.T, services ...string) *machine {
 	m := &machine{t: t, client: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}, addrs: map[string]string{}, cmds: map[string]*exec.Cmd{}}
 	for _, service := range services {
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		m.addrs[service] = listener.Addr().String()
-		listener.Close()
+		m.addrs[service] = freeAddr(t)
 		if err := m.Restart(t.Context(), service, 0); err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = m.Kill(context.Background(), service, 0) })
 	}
 	return m
+}
+
+// freeAddr is an address that nobody listens on, and below the ports that systems hand out: a port
+// asked of the system could be another test's before the service has it.
+func freeAddr(t *testing.T) string {
+	for range 100 {
+		listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 12_000+rand.IntN(18_000)))
+		if err != nil {
+			continue // taken
+		}
+		defer listener.Close()
+		return listener.Addr().String()
+	}
+	t.Fatal("no port is free")
+	return ""
 }
 
 func (m *machine) signal(service string, signal syscall.Signal) error {

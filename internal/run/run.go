@@ -184,6 +184,9 @@ func (r *runner) upAndDrive(ctx context.Context) error {
 // startLead is the time from when all is ready to the first due request.
 const startLead = 50 * time.Millisecond
 
+// loadLate is how long after the last phase a load may still be sending.
+const loadLate = 5 * time.Second
+
 // drive sends the load and follows the timeline until both have ended, then
 // asks for the invariants.
 func (r *runner) drive(ctx context.Context) error {
@@ -216,6 +219,10 @@ func (r *runner) drive(ctx context.Context) error {
 	case err != nil: // nobody waits for the answers any more
 		worker.Abandon()
 	}
+	// By then the load has ended of itself. A worker that hangs is told to stop, and killed when it does not; whoever
+	// interrupts the lab does not wait for answers.
+	defer time.AfterFunc(loadLate, worker.Stop).Stop()
+	defer context.AfterFunc(ctx, worker.Abandon)()
 	detach()
 	// Faults go before requests that still wait, and before the question whether the
 	// data is right: healing is part of the answer.
