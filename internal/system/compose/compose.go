@@ -7,6 +7,8 @@
 // It knows the system file and the engine: not faults, load or telemetry.
 package compose
 
+//go:generate go test . -run TestGenerated -update
+
 import (
 	"encoding/json"
 	"fmt"
