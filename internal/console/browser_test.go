@@ -89,6 +89,34 @@ func (b *browser) set(selector, value string) {
 	}
 }
 
+// click clicks an element as soon as it can be hit. It is found and clicked in one go: between
+// two requests the page may have drawn it anew.
+func (b *browser) click(selector string) {
+	b.t.Helper()
+	b.wait(selector+" can be clicked", fmt.Sprintf(`(e => {
+		if (!e || e.disabled) return false;
+		e.scrollIntoView({block: 'center', behavior: 'instant'});
+		const box = e.getBoundingClientRect(), hit = document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2);
+		if (!hit || !e.contains(hit)) return false;
+		e.click();
+		return true;
+	})(document.querySelector(%q))`, selector))
+}
+
+// keys types into a field.
+func (b *browser) keys(selector, text string) {
+	b.t.Helper()
+	b.wait(selector+" takes keys", fmt.Sprintf("(e => { if (!e) return false; e.focus(); return document.activeElement === e; })(document.querySelector(%q))", selector))
+	b.do(chromedp.KeyEvent(text))
+}
+
+// connectedTo is the page that is connected, once one is.
+func connectedTo(t *testing.T, s *Server) (sub *subscriber) {
+	t.Helper()
+	until(t, 30*time.Second, "a page connects", func() bool { sub = connected(s); return sub != nil })
+	return sub
+}
+
 func (b *browser) text() string {
 	b.t.Helper()
 	text, err := chromedp.Run(b.ctx, chromedp.Evaluate[string]("document.body.innerText"))
@@ -159,16 +187,16 @@ func TestThePage(t *testing.T) {
 
 	b.set("#kind", "latency")
 	b.set("select[name=edge]", "front->back")
-	b.do(chromedp.Click("form[aria-label='inject a fault'] button"))
+	b.click("form[aria-label='inject a fault'] button")
 	b.wait("the form says what is missing", "document.querySelector('#wrong-delay').textContent.includes('required')")
-	b.do(chromedp.SendKeys("input[name=delay]", "2s"))
-	b.do(chromedp.Click("form[aria-label='inject a fault'] button"))
+	b.keys("input[name=delay]", "2s")
+	b.click("form[aria-label='inject a fault'] button")
 	b.wait("the fault acts", findFault)
 	b.wait("the topology shows it", "document.querySelector('svg.topology .link.faulted[data-from=front][data-to=back]')")
 	b.wait("it is felt", findFault+".textContent.includes('felt')")
 	b.wait("requests fail", "document.querySelector('.requests details.request .bad')")
 
-	b.do(chromedp.Click(".requests details.request summary"))
+	b.click(".requests details.request summary")
 	b.wait("the trace is shown", "document.querySelector('.requests details[open] .fall .span')")
 	b.wait("the fault marks a span", openUntilHurt)
 	b.wait("a service's profile is shown", openProfile)
@@ -182,12 +210,12 @@ func TestThePage(t *testing.T) {
 	}
 	b.do(chromedp.EmulateViewport(1280, 900))
 
-	b.do(chromedp.Click("button[aria-label='clear latency-1']"))
+	b.click("button[aria-label='clear latency-1']")
 	b.wait("the fault is gone", "!"+findFault)
 	w.comesBack(b)
 	w.requestsFailByHand(b)
 	b.set("input[name=rate-work]", "40")
-	b.do(chromedp.Click("form[aria-label='rate of work'] button"))
+	b.click("form[aria-label='rate of work'] button")
 	b.wait("the rate is 40", "document.querySelector('form[aria-label=\"rate of work\"]').textContent.includes('now 40/s')")
 	b.wait("hostile log lines are shown as text", "document.querySelector('.logs').textContent.includes('<img src=x onerror')")
 	if b.is("window.hacked || document.querySelector('main img') || document.querySelector('main script')") {
@@ -200,12 +228,12 @@ func TestThePage(t *testing.T) {
 // comesBack breaks the connection: the page says so, comes back, and keeps what was being typed.
 func (w *world) comesBack(b *browser) {
 	b.t.Helper()
-	b.do(chromedp.SendKeys("input[name=log-text]", "half"))
-	before := connected(w.page)
+	b.keys("input[name=log-text]", "half")
+	before := connectedTo(b.t, w.page)
 	before.leave()
 	until(b.t, 30*time.Second, "the page connects again", func() bool { sub := connected(w.page); return sub != nil && sub != before })
 	b.wait("it is live again", "document.querySelector('.state.on') && document.querySelector('input[name=log-text]').value === 'half'")
-	b.do(chromedp.SendKeys("input[name=log-text]", "\b\b\b\b"))
+	b.keys("input[name=log-text]", "\b\b\b\b")
 }
 
 // requestsFailByHand breaks single requests on an edge for which no scenario planned it.
@@ -213,22 +241,24 @@ func (w *world) requestsFailByHand(b *browser) {
 	b.t.Helper()
 	b.set("#kind", "error")
 	b.set("select[name=edge]", "front->back")
-	b.do(chromedp.SendKeys("input[name=ratio]", "50%"), chromedp.SendKeys("input[name=status]", "503"), chromedp.Click("form[aria-label='inject a fault'] button"))
+	b.keys("input[name=ratio]", "50%")
+	b.keys("input[name=status]", "503")
+	b.click("form[aria-label='inject a fault'] button")
 	b.wait("the form answers", "document.querySelector('[data-fault=error-1]') || document.querySelector('form[aria-label=\"inject a fault\"] .wrong:not(:empty)')")
 	if !b.is("document.querySelector('[data-fault=error-1]')") {
 		text, err := chromedp.Run(b.ctx, chromedp.Evaluate[string]("document.querySelector('form[aria-label=\"inject a fault\"]').innerText"))
 		b.t.Fatalf("it is refused: %s, %v", text, err)
 	}
 	b.wait("it is felt", "[...document.querySelectorAll('[data-fault=error-1]')].some(e => e.textContent.includes('felt'))")
-	b.do(chromedp.Click("button[aria-label='clear error-1']"))
+	b.click("button[aria-label='clear error-1']")
 	b.wait("it is gone", "!document.querySelector('[data-fault=error-1]')")
 }
 
 // savedByHand saves what was done, and checks that it would do the same again.
 func (w *world) savedByHand(b *browser) {
 	b.t.Helper()
-	b.do(chromedp.SendKeys("input[name=scenario-name]", "my-failure"))
-	b.do(chromedp.Click("form[aria-label='save as scenario'] button[type=submit]"))
+	b.keys("input[name=scenario-name]", "my-failure")
+	b.click("form[aria-label='save as scenario'] button[type=submit]")
 	b.wait("it says where", "document.querySelector('pre.file')")
 	file := filepath.Join(w.scenarios, "my-failure.yaml")
 	text, err := os.ReadFile(file)
@@ -247,7 +277,7 @@ func (w *world) savedByHand(b *browser) {
 	if len(p.Faults) != 2 || p.Faults[1].Kind != "error" || p.Faults[0].Target() != "front->back" || p.Faults[0].Params.Duration("delay") != 2*time.Second || stages[len(stages)-1].To != 40 {
 		b.t.Errorf("it would do something else:\n%s", text)
 	}
-	b.do(chromedp.Click("form[aria-label='save as scenario'] button[type=submit]"))
+	b.click("form[aria-label='save as scenario'] button[type=submit]")
 	b.wait("it writes over no file", "document.querySelector('form[aria-label=\"save as scenario\"]').textContent.includes('is there already')")
 }
 
@@ -316,7 +346,7 @@ func TestThePageSaysThatItIsOver(t *testing.T) {
 	}
 	b.do(chromedp.Navigate(s.URL()))
 	b.wait("it waits for a run", "document.body.innerText.includes('Nothing runs yet')")
-	before := connected(s)
+	before := connectedTo(t, s)
 	before.leave() // as a connection breaks
 	until(t, 30*time.Second, "the page connects again", func() bool { sub := connected(s); return sub != nil && sub != before })
 	b.wait("it says so", "document.querySelector('.state.on')")
