@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 
+	"google.golang.org/grpc/codes"
+
 	"github.com/faultline-lab/faultline/loadgen"
 )
 
@@ -56,11 +58,13 @@ func AnswerOf(r loadgen.Result, rpc bool) Answer {
 
 // answerOfRPC reads a status of gRPC. Zero is OK, and also what a result has that got no answer.
 func answerOfRPC(r loadgen.Result) Answer {
-	const invalidArgument, notFound, alreadyExists, permissionDenied, failedPrecondition, outOfRange, unimplemented, unauthenticated = 3, 5, 6, 7, 9, 11, 12, 16
-	switch {
-	case r.Status == 0 && r.OK:
-		return AnswerOK
-	case slices.Contains([]int{invalidArgument, notFound, alreadyExists, permissionDenied, failedPrecondition, outOfRange, unimplemented, unauthenticated}, r.Status):
+	switch codes.Code(r.Status) {
+	case codes.OK:
+		if r.OK {
+			return AnswerOK
+		}
+	case codes.InvalidArgument, codes.NotFound, codes.AlreadyExists, codes.PermissionDenied,
+		codes.FailedPrecondition, codes.OutOfRange, codes.Unimplemented, codes.Unauthenticated:
 		return AnswerFailed
 	}
 	return AnswerUnknown

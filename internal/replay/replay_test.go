@@ -110,12 +110,14 @@ func ingest(t *testing.T, address string) {
 
 func eventually(t *testing.T, check func() string) {
 	t.Helper()
-	problem := check()
-	for deadline := time.Now().Add(20 * time.Second); problem != ""; problem = check() {
-		if time.Now().After(deadline) {
+	deadline, tick := time.After(20*time.Second), time.NewTicker(5*time.Millisecond)
+	defer tick.Stop()
+	for problem := check(); problem != ""; problem = check() {
+		select {
+		case <-tick.C:
+		case <-deadline:
 			t.Fatal(problem)
 		}
-		time.Sleep(5 * time.Millisecond) // polling, with a deadline
 	}
 }
 
