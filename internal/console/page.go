@@ -19,9 +19,9 @@ var pageFiles embed.FS
 // scriptsOf are the scripts of a page, in one scope: those that draw the report, and its own.
 func scriptsOf(name string) (shared, own []string) {
 	if name == "live" {
-		return []string{"base.js", "time.js", "layout.js", "topology.js", "profile.js", "waterfall.js"}, []string{"theme.js", "watch.js", "act.js", "live.js"}
+		return []string{"base.js", "time.js", "layout.js", "topology.js", "profile.js", "waterfall.js", "theme.js"}, []string{"ask.js", "watch.js", "act.js", "live.js"}
 	}
-	return []string{"base.js", "time.js"}, []string{"theme.js", "runs.js"}
+	return []string{"base.js", "time.js", "theme.js"}, []string{"ask.js", "runs.js"}
 }
 
 // given is what a page has from the start, so that its first frame shows the run.

@@ -29,6 +29,7 @@ var pageScripts = []string{
 	"waterfall.js", // one trace
 	"requests.js",  // failed and slow requests
 	"events.js",    // alerts, events, the lab itself
+	"theme.js",     // light or dark
 	"page.js",      // puts the sections onto the page
 }
 

@@ -1,24 +1,5 @@
 // Puts the sections onto the page.
 
-const theme = document.documentElement.dataset;
-const remembered = () => {
-  try {
-    return localStorage.getItem('faultline-theme');
-  } catch {
-    return null;
-  }
-};
-if (remembered()) theme.theme = remembered();
-document.getElementById('theme').addEventListener('click', () => {
-  const dark = theme.theme ? theme.theme === 'dark' : matchMedia('(prefers-color-scheme: dark)').matches;
-  theme.theme = dark ? 'light' : 'dark';
-  try {
-    localStorage.setItem('faultline-theme', theme.theme);
-  } catch {
-    /* a page from a file may not keep anything */
-  }
-});
-
 head();
 section('verdict', 'Verdict', 'Verdict', '', overview(), h('div', { class: 'grid' }, data.runs.map(verdictCard)));
 

@@ -1,23 +1,5 @@
-// What every page of the console has: the theme, and asking the server.
+// Asking the server: what every page of the console does.
 const token = document.querySelector('meta[name=faultline-token]').content;
-const theme = document.documentElement.dataset;
-const remembered = () => {
-  try {
-    return localStorage.getItem('faultline-theme');
-  } catch {
-    return null;
-  }
-};
-if (remembered()) theme.theme = remembered();
-document.getElementById('theme').addEventListener('click', () => {
-  const dark = theme.theme ? theme.theme === 'dark' : matchMedia('(prefers-color-scheme: dark)').matches;
-  theme.theme = dark ? 'light' : 'dark';
-  try {
-    localStorage.setItem('faultline-theme', theme.theme);
-  } catch {
-    /* then it is not remembered */
-  }
-});
 
 // ask returns the answer, or throws {error, fields}. With a body it acts, which takes the token.
 async function ask(path, body) {
