@@ -330,21 +330,10 @@ function liveRequest(r) {
         asked = e.target.open;
       },
     },
-    h(
-      'summary',
-      {},
-      h(
-        'span',
-        { class: 'row' },
-        h('span', { class: 'num' }, clock(r.due)),
-        h(
-          'span',
-          { class: 'cause' },
-          h('b', {}, r.load + ' '),
-          r.ok ? h('span', { class: 'slow' }, 'slow') : h('span', { class: 'bad' }, r.error || 'status ' + r.status),
-        ),
-        h('span', { class: 'num' }, ms(r.ms)),
-      ),
+    requestSummary(
+      r,
+      h('b', {}, r.load + ' '),
+      r.ok ? h('span', { class: 'slow' }, 'slow') : h('span', { class: 'bad' }, r.error || 'status ' + r.status),
     ),
     box,
   );

@@ -17,22 +17,11 @@ function requestRow(run, r, lead) {
         if (e.target.open && !box.childNodes.length) box.append(waterfall(run, r));
       },
     },
-    h(
-      'summary',
-      {},
-      h(
-        'span',
-        { class: 'row' },
-        h('span', { class: 'num' }, clock(r.due)),
-        h(
-          'span',
-          { class: 'cause' },
-          lead && h('b', {}, lead + ' '),
-          what,
-          r.faults && h('span', { class: 'soft' }, ' ⚡︎ ' + r.faults.replace(/,/g, ', ')),
-        ),
-        h('span', { class: 'num' }, ms(r.ms)),
-      ),
+    requestSummary(
+      r,
+      lead && h('b', {}, lead + ' '),
+      what,
+      r.faults && h('span', { class: 'soft' }, ' ⚡︎ ' + r.faults.replace(/,/g, ', ')),
     ),
     box,
   );

@@ -274,3 +274,18 @@ function logRow(l, at) {
   );
   return [row, more];
 }
+
+// requestSummary is the line of a request that can be opened: when it was due, what became of it, how long it took.
+function requestSummary(r, ...cause) {
+  return h(
+    'summary',
+    {},
+    h(
+      'span',
+      { class: 'row' },
+      h('span', { class: 'num' }, clock(r.due)),
+      h('span', { class: 'cause' }, ...cause),
+      h('span', { class: 'num' }, ms(r.ms)),
+    ),
+  );
+}
