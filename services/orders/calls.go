@@ -29,6 +29,7 @@ const (
 	outcomeOK      = "ok"
 	outcomeShort   = "short"
 	outcomeUnknown = "unknown"
+	outcomeUnsent  = "unsent" // inventory was never asked
 )
 
 // calls is what inventory was asked for an order.
@@ -46,6 +47,8 @@ func reserveOutcome(err error) string {
 		return outcomeOK
 	case status.Code(err) == codes.FailedPrecondition && strings.HasPrefix(status.Convert(err).Message(), "not enough stock of "):
 		return outcomeShort
+	case unsent(err):
+		return outcomeUnsent
 	}
 	return outcomeUnknown
 }

@@ -196,7 +196,7 @@ func (j *judgement) orderHistory(h *history, o *order, quantity int64, several b
 	op := stockOp{kind: opReserve, order: o.id, quantity: quantity, outcome: c.reserve}
 	from, to := c.reserveAsked, c.reserveAnswered
 	switch {
-	case c.reserve == outcomeShort && several:
+	case c.reserve == outcomeUnsent, c.reserve == outcomeShort && several:
 		return
 	case c.reserve == outcomeShort:
 		h.add(op, from, to)

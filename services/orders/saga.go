@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/faultline-lab/faultline/resilience"
 	"github.com/faultline-lab/faultline/services/bug"
 	"github.com/faultline-lab/faultline/services/kit/outbox"
 	inventoryv1 "github.com/faultline-lab/faultline/services/proto/shop/inventory/v1"
@@ -87,6 +88,9 @@ type unanswered struct {
 }
 
 func (u *unanswered) Error() string {
+	if unsent(u.err) {
+		return u.callee + " was not asked: " + status.Convert(u.err).Message()
+	}
 	return u.callee + " did not answer: " + status.Convert(u.err).Message()
 }
 func (u *unanswered) Unwrap() error { return u.err }
@@ -180,8 +184,8 @@ func openCode(u *unanswered) codes.Code {
 }
 
 // drive takes steps until the saga has ended, or until it must wait: errParked when compensation failed,
-// *unanswered when a forward step was not answered. The saga is then durably left to recovery. After any other
-// error, but errLost, the saga still belongs to this driver.
+// *unanswered when a forward step was not answered. The saga is then durably left to recovery, or has ended because the step
+// was never sent. After any other error, but errLost, the saga still belongs to this driver.
 func (s *sagas) drive(ctx context.Context, o *order, card string) error {
 	for !o.state.final() {
 		var err error
@@ -210,6 +214,7 @@ func (s *sagas) reserve(ctx context.Context, o *order) error {
 	answered := noteReserve(o.id, asked, time.Now(), reserveOutcome(err))
 	s.probe.reached(atReserveAnswered, o.id)
 	if err != nil {
+		o.undoReserve = !unsent(err)
 		return s.turn(ctx, o, "inventory", err, answered)
 	}
 	// From here on payments may be asked, so undoing must include it.
@@ -221,7 +226,7 @@ func (s *sagas) charge(ctx context.Context, o *order, card string) error {
 	_, err := s.money.Charge(ctx, &paymentsv1.ChargeRequest{OrderId: o.id, AccountId: o.account, Card: card, AmountCents: o.totalCents})
 	s.probe.reached(atChargeAnswered, o.id)
 	if err != nil {
-		o.undoCharge = s.bug != bug.ForgetRefund
+		o.undoCharge = s.bug != bug.ForgetRefund && !unsent(err)
 		return s.turn(ctx, o, "payments", err, nil)
 	}
 	if s.bug == bug.PublishBeforeCommit {
@@ -250,25 +255,41 @@ func (s *sagas) confirm(ctx context.Context, o *order) error {
 
 // turn writes down that the saga goes back, because of err. A definite refusal is undone at once, by the caller's
 // next step. When the outcome is unknown, the callee is in trouble: undoing is left to recovery, and the error is
-// *unanswered.
+// *unanswered. It is too when the callee was never asked, but then only earlier steps need undoing, which their callees answered:
+// that is done here.
 func (s *sagas) turn(ctx context.Context, o *order, callee string, err error, also note) error {
 	open := &unanswered{callee: callee, err: err}
-	o.state = compensating
-	if refused(err) {
+	o.state, o.code, o.reason = compensating, codes.Aborted, open.Error()
+	switch {
+	case refused(err):
 		o.code, o.reason = status.Code(err), status.Convert(err).Message()
-	} else {
-		o.code, o.reason = codes.Aborted, open.Error()
+	case !unsent(err):
 		s.park(o)
 	}
 	s.log.WarnContext(ctx, "saga turned back", "order", o.id, "callee", callee, "code", status.Code(err).String(),
 		"why", o.reason, "undo_charge", o.undoCharge, "undo_reserve", o.undoReserve)
-	if err := s.save(ctx, o, atTurned, notes(also, noteRelease(o.id, time.Now()))); err != nil {
+	if o.undoReserve {
+		also = notes(also, noteRelease(o.id, time.Now()))
+	}
+	if err := s.save(ctx, o, atTurned, also); err != nil {
 		return err
 	}
 	if refused(err) {
 		return nil
 	}
+	if unsent(err) {
+		if err := s.undo(ctx, o); err != nil && !errors.Is(err, errParked) {
+			return err
+		}
+	}
 	return open
+}
+
+// unsent says whether a policy of this process's own ended the call before anything of it was sent: the callee
+// knows nothing of it, and there is nothing of it to undo.
+func unsent(err error) bool {
+	var rejection *resilience.Rejection
+	return errors.As(err, &rejection) && rejection.Attempts == 0
 }
 
 // refused says whether an error is a callee's definite no. What a door or a policy on the way rejects

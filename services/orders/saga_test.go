@@ -40,6 +40,7 @@ func TestConfirmed(t *testing.T) {
 func TestFaultsAtEveryStep(t *testing.T) {
 	first := map[fault]codes.Code{
 		neverArrived: codes.Unavailable, answerLost: codes.Unavailable, shedAtDoor: codes.Unavailable,
+		neverSent: codes.Unavailable, sentOnce: codes.Unavailable,
 		tooSlow: codes.DeadlineExceeded, arrivesLate: codes.DeadlineExceeded, refusedFalse: codes.FailedPrecondition,
 	}
 	for _, op := range []string{"reserve", "charge"} {
@@ -137,6 +138,61 @@ func TestUnknownIsLeftToRecovery(t *testing.T) {
 	}
 	l.settle(t, w)
 	l.wantSound(t)
+}
+
+// TestUnsentIsNotUndone wants nothing undone of a step that a policy ended before it was sent, and the rest at once:
+// no callee's answer is missing. One sent attempt makes it unknown again.
+func TestUnsentIsNotUndone(t *testing.T) {
+	tests := []struct {
+		op               string
+		fault            fault
+		atOnce           state
+		refunds, release int // calls in the end
+	}{
+		{"reserve", neverSent, cancelled, 0, 0},
+		{"charge", neverSent, cancelled, 0, 1},
+		{"reserve", sentOnce, compensating, 0, 1},
+		{"charge", sentOnce, compensating, 1, 1},
+	}
+	for _, test := range tests {
+		t.Run(test.op+" "+string(test.fault), func(t *testing.T) {
+			w := newWorld()
+			w.fault = failing(test.op, test.fault, 1)
+			l := newLife(t, w)
+			text := "was not asked: "
+			if test.fault == sentOnce {
+				text = "did not answer: "
+			}
+			wantCode(t, l.place(t.Context(), request("k-1", goodCard)).err, codes.Unavailable, text+"orders->"+test.op+": circuit_breaker open")
+			l.wantStates(t, map[state]int{test.atOnce: 1})
+			l.settle(t, w)
+			l.wantSound(t)
+			l.wantStates(t, map[state]int{cancelled: 1})
+			if w.calls["refund"] != test.refunds || w.calls["release"] != test.release {
+				t.Errorf("calls %v, want %d refunds and %d releases", w.calls, test.refunds, test.release)
+			}
+		})
+	}
+}
+
+// TestUnsentCompensation has the undoing after an unsent charge fail too: it is left to recovery.
+func TestUnsentCompensation(t *testing.T) {
+	w := newWorld()
+	charge, release := failing("charge", neverSent, 1), failing("release", neverSent, 2)
+	w.fault = func(op, order string) fault {
+		if op == "charge" {
+			return charge(op, order)
+		}
+		return release(op, order)
+	}
+	l := newLife(t, w)
+	wantCode(t, l.place(t.Context(), request("k-1", goodCard)).err, codes.Unavailable, "payments was not asked")
+	l.wantStates(t, map[state]int{compensating: 1})
+	l.settle(t, w)
+	l.wantSound(t)
+	if w.calls["refund"] != 0 {
+		t.Errorf("calls %v", w.calls)
+	}
 }
 
 func TestIdempotencyKey(t *testing.T) {

@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	"github.com/faultline-lab/faultline/resilience"
 	"github.com/faultline-lab/faultline/services/events/eventstest"
 	"github.com/faultline-lab/faultline/services/kit/outbox"
 	"github.com/faultline-lab/faultline/services/kit/store"
@@ -37,6 +38,8 @@ const (
 	tooSlow      fault = "too slow"      // the effect, and DEADLINE_EXCEEDED
 	arrivesLate  fault = "arrives late"  // DEADLINE_EXCEEDED now, the effect when the world is flushed
 	shedAtDoor   fault = "shed"          // RESOURCE_EXHAUSTED, without the effect
+	neverSent    fault = "never sent"    // an open breaker of the edge, before the first attempt
+	sentOnce     fault = "sent once"     // an open breaker of the edge, after an attempt that had the effect
 	refusedFalse fault = "lies"          // the effect, and FAILED_PRECONDITION, as a fault of layer 7 can have it
 )
 
@@ -85,6 +88,11 @@ func (w *world) call(ctx context.Context, op, order string, effect func() error)
 		return status.Error(codes.Unavailable, "connection refused")
 	case shedAtDoor:
 		return status.Error(codes.ResourceExhausted, "all workers are busy")
+	case neverSent:
+		return &resilience.Rejection{On: "orders->" + op, Policy: "circuit_breaker", Cause: "open", Class: resilience.Rejected, Code: codes.Unavailable}
+	case sentOnce:
+		_ = effect()
+		return &resilience.Rejection{On: "orders->" + op, Policy: "circuit_breaker", Cause: "open", Class: resilience.Rejected, Code: codes.Unavailable, Attempts: 1}
 	case answerLost:
 		_ = effect()
 		return status.Error(codes.Unavailable, "connection reset")
