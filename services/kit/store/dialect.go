@@ -46,7 +46,14 @@ func (postgresDialect) isolation() sql.IsolationLevel { return sql.LevelSerializ
 
 var blob = regexp.MustCompile(`(?i)\bBLOB\b`)
 
-func (postgresDialect) schema(text string) string { return blob.ReplaceAllString(text, "BYTEA") }
+// schemaTurn lets one program after the other bring in its schema. PostgreSQL's IF NOT EXISTS looks before it
+// makes, so of replicas that start at once on an empty database one would fail. What is sent without arguments is one
+// transaction, at whose end the lock goes. The number is this program's own.
+const schemaTurn = "SELECT pg_advisory_xact_lock(7206110527); "
+
+func (postgresDialect) schema(text string) string {
+	return schemaTurn + blob.ReplaceAllString(text, "BYTEA")
+}
 
 // The SQLSTATE codes of what another transaction caused.
 const (

@@ -62,7 +62,7 @@ func TestIsSelect(t *testing.T) {
 
 func TestPostgresDialect(t *testing.T) {
 	d := postgresDialect{}
-	if got := d.schema("CREATE TABLE blobs (a blob, b BLOB NOT NULL)"); got != "CREATE TABLE blobs (a BYTEA, b BYTEA NOT NULL)" {
+	if got := d.schema("CREATE TABLE blobs (a blob, b BLOB NOT NULL)"); got != schemaTurn+"CREATE TABLE blobs (a BYTEA, b BYTEA NOT NULL)" {
 		t.Error(got)
 	}
 	tests := []struct {

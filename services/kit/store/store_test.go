@@ -47,6 +47,43 @@ func databases(t *testing.T) map[string]*DB {
 	return out
 }
 
+// Replicas that share a database are started at once, each with the schema.
+func TestSchemaFromSeveralAtOnce(t *testing.T) {
+	configs := map[string]Config{"file": {Path: filepath.Join(t.TempDir(), "shared.db")}}
+	if url := os.Getenv("TEST_DATABASE_URL"); url != "" {
+		configs["postgres"] = Config{URL: url, Readers: 1}
+	}
+	for name, cfg := range configs {
+		t.Run(name, func(t *testing.T) {
+			schema := []string{`CREATE TABLE IF NOT EXISTS store_test_shared (name TEXT PRIMARY KEY, n BIGINT);
+				CREATE INDEX IF NOT EXISTS store_test_shared_n ON store_test_shared (n)`}
+			var replicas []*DB
+			for range 8 {
+				db, err := Open(t.Context(), cfg)
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { _ = db.Close() })
+				replicas = append(replicas, db)
+			}
+			for range 5 { // one round alone may pass by luck
+				var done sync.WaitGroup
+				for _, db := range replicas {
+					done.Go(func() {
+						if err := db.migrate(t.Context(), schema); err != nil {
+							t.Error(err)
+						}
+					})
+				}
+				done.Wait()
+				if _, err := replicas[0].ExecContext(t.Context(), "DROP TABLE store_test_shared"); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+}
+
 func forEach(t *testing.T, test func(t *testing.T, db *DB)) {
 	for name, db := range databases(t) {
 		t.Run(name, func(t *testing.T) { test(t, db) })
