@@ -279,7 +279,7 @@ func TestFullDoor(t *testing.T) {
 		wait.Go(func() { get(t, "http://"+r.main+"/") })
 		<-entered
 		status, body := get(t, "http://"+r.main+"/")
-		if status != http.StatusServiceUnavailable || body != `{"error":"all workers are busy and the queue is full"}`+"\n" {
+		if status != http.StatusServiceUnavailable || !strings.Contains(body, `"detail":"all workers are busy and the queue is full"`) {
 			t.Errorf("got %d %s", status, body)
 		}
 		if status, _ := get(t, "http://"+r.main+"/healthz"); status != http.StatusOK {

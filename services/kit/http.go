@@ -2,6 +2,7 @@ package kit
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"runtime/debug"
@@ -47,8 +48,8 @@ func newHTTPServer(rt *Runtime, handler http.Handler) (*httpServer, error) {
 func (s *httpServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	began := time.Now()
 	ctx := s.rt.Telemetry.Propagator.Extract(r.Context(), propagation.HeaderCarrier(r.Header))
-	ctx, span := s.rt.Telemetry.Tracer().Start(ctx, r.Method, trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(
-		semconv.HTTPRequestMethodKey.String(r.Method), semconv.URLPath(r.URL.Path), semconv.ClientAddress(r.RemoteAddr)))
+	ctx, span := s.rt.Telemetry.Tracer().Start(ctx, spanName(r.Method, ""), trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(
+		semconv.HTTPRequestMethodKey.String(method(r.Method)), semconv.URLPath(r.URL.Path), semconv.ClientAddress(r.RemoteAddr)))
 	defer span.End()
 	span.SetAttributes(marks(ctx)...)
 	ctx, cancel := s.deadline(ctx, r)
@@ -64,9 +65,13 @@ func (s *httpServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	resilience.Observe(ctx, s.duration.WithLabelValues(method(r.Method), route, strconv.Itoa(recorder.status)), time.Since(began).Seconds())
 	if route != "" {
-		span.SetName(r.Method + " " + route)
+		span.SetName(spanName(r.Method, route))
+		span.SetAttributes(semconv.HTTPRoute(route))
 	}
-	span.SetAttributes(semconv.HTTPRoute(route), semconv.HTTPResponseStatusCode(recorder.status))
+	if known := method(r.Method); known != r.Method {
+		span.SetAttributes(semconv.HTTPRequestMethodOriginal(r.Method))
+	}
+	span.SetAttributes(semconv.HTTPResponseStatusCode(recorder.status))
 	if recorder.status >= 500 {
 		span.SetStatus(codes.Error, "")
 		s.rt.Log.InfoContext(ctx, "request failed", "method", r.Method, "route", route, "status", recorder.status)
@@ -89,7 +94,7 @@ func (s *httpServer) serve(w *recorder, r *http.Request) (route string) {
 	defer func() {
 		if p := recover(); p != nil {
 			s.rt.Log.ErrorContext(ctx, "handler panicked", "panic", p, "stack", string(debug.Stack()))
-			w.refuse(http.StatusInternalServerError, "internal error")
+			w.refuse(ctx, http.StatusInternalServerError, "internal error")
 		}
 	}()
 	err := s.rt.Door.Do(ctx, func(ctx context.Context) error {
@@ -100,9 +105,35 @@ func (s *httpServer) serve(w *recorder, r *http.Request) (route string) {
 		return nil
 	})
 	if err != nil {
-		w.refuse(refusalStatus(err), err.Error())
+		w.refuse(ctx, refusalStatus(err), err.Error())
+	}
+	if route == "" { // the handler was never asked
+		route = s.routeOf(r)
 	}
 	return route
+}
+
+// routeOf is the route that the request would have taken, as far as the handler can tell.
+func (s *httpServer) routeOf(r *http.Request) string {
+	mux, ok := s.handler.(interface {
+		Handler(*http.Request) (http.Handler, string)
+	})
+	if !ok {
+		return ""
+	}
+	_, pattern := mux.Handler(r)
+	return pathOf(pattern)
+}
+
+// spanName is what the semantic conventions call a request's span: "GET /products/{id}", or "GET" while no route is known.
+func spanName(verb, route string) string {
+	if verb = method(verb); verb == otherMethod {
+		verb = "HTTP"
+	}
+	if route == "" {
+		return verb
+	}
+	return verb + " " + route
 }
 
 // refusalStatus is the status of a request that the door did not let through to its end.
@@ -131,8 +162,11 @@ func method(m string) string {
 	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodConnect, http.MethodOptions, http.MethodTrace:
 		return m
 	}
-	return "_OTHER"
+	return otherMethod
 }
+
+// otherMethod stands for every method that HTTP does not know.
+const otherMethod = "_OTHER"
 
 // marks returns what the baggage says of the request, such as the load it belongs to, for its span.
 func marks(ctx context.Context) []attribute.KeyValue {
@@ -170,12 +204,28 @@ func (r *recorder) Write(data []byte) (int, error) {
 // Unwrap lets http.ResponseController reach the connection.
 func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
 
-// refuse answers with an error, unless an answer has begun.
-func (r *recorder) refuse(status int, message string) {
+// retryAfter is when, in seconds, a request that was refused for want of capacity may be worth sending again. Queues
+// are emptied and limits renewed within a second.
+const retryAfter = "1"
+
+// refuse answers with a problem as RFC 9457 has it, unless an answer has begun.
+func (r *recorder) refuse(ctx context.Context, status int, detail string) {
 	if r.status != 0 {
 		return
 	}
-	r.Header().Set("Content-Type", "application/json")
+	problem := struct {
+		Title   string `json:"title"`
+		Status  int    `json:"status"`
+		Detail  string `json:"detail"`
+		TraceID string `json:"trace_id,omitempty"`
+	}{Title: http.StatusText(status), Status: status, Detail: detail}
+	if span := trace.SpanContextFromContext(ctx); span.HasTraceID() {
+		problem.TraceID = span.TraceID().String()
+	}
+	r.Header().Set("Content-Type", "application/problem+json")
+	if status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests {
+		r.Header().Set("Retry-After", retryAfter)
+	}
 	r.WriteHeader(status)
-	_, _ = r.Write([]byte(`{"error":` + strconv.Quote(message) + "}\n"))
+	_ = json.NewEncoder(r).Encode(problem) // a client who has gone is no error of ours
 }
