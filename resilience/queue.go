@@ -59,7 +59,8 @@ func queueKind() Kind {
 		Once:   true,
 		About: "The order in which requests that wait for a worker are taken. fifo: the first first. lifo: the last first, whose caller most likely still waits; " +
 			"when there is no room the oldest goes. codel: fifo, but once the queue has not been empty for interval, whoever comes may wait no longer than target " +
-			"and is refused then; others may wait for interval. codel_lifo: the same, and the last first while the queue is like that. " +
+			"and is refused then; others may wait for interval. codel_lifo: the same, and the last first while the queue is like that, " +
+			"which answers more than codel where callers give up about when the interval ends, and as much where they are more patient. " +
 			"After Maurer, Fail at Scale, ACM Queue 2015.",
 		Main: "discipline",
 		Params: []parameter.Parameter{
