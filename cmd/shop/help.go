@@ -88,7 +88,7 @@ func overview(w io.Writer) error {
 		fmt.Fprintf(table, "  %s\t%s\t%s\n", m.name, m.protocol, m.about)
 	}
 	fmt.Fprint(table, "\nNot of the shop:\n")
-	for _, m := range []*member{nodeMember(), registryMember()} {
+	for _, m := range []*member{nodeMember(), registryMember(), watcherMember()} {
 		fmt.Fprintf(table, "  %s\t%s\t%s\n", m.name, m.protocol, m.about)
 	}
 	fmt.Fprint(table, environment, examples)

@@ -89,8 +89,17 @@ func registryMember() *member {
 		[2]string{"RECORDS", `the replicas of each service: "backend=1,2,3; other=1"`})
 }
 
+// watcherMember gives a NATS server that is another program the metrics of the shop's own.
+func watcherMember() *member {
+	return &member{
+		name: "broker-metrics", protocol: "http", about: "the metrics of a NATS server that is another program",
+		run: func(ctx context.Context, e kit.Env) error { return broker.Watch(ctx, e) },
+		env: [][2]string{{"MONITOR_URL", "the NATS server's monitoring port, such as http://127.0.0.1:8222"}},
+	}
+}
+
 // served are all that can be served one by one.
-func served() []*member { return append(members(), nodeMember(), registryMember()) }
+func served() []*member { return append(members(), nodeMember(), registryMember(), watcherMember()) }
 
 func memberNames() []string {
 	var names []string

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -69,14 +70,14 @@ func publishInside(ctx context.Context, srv *server.Server, subject string, body
 	return js.Publish(ctx, subject, body)
 }
 
-// serveAdmin serves on ADMIN_PORT until ctx ends; without one it only waits.
+// serveAdmin serves on ADMIN_PORT of ADMIN_HOST until ctx ends; without a port it only waits.
 func serveAdmin(ctx context.Context, env map[string]string, handler http.Handler) error {
 	if env["ADMIN_PORT"] == "" {
 		<-ctx.Done()
 		return nil
 	}
 	var config net.ListenConfig
-	listener, err := config.Listen(ctx, "tcp", net.JoinHostPort(defaultHost, env["ADMIN_PORT"]))
+	listener, err := config.Listen(ctx, "tcp", net.JoinHostPort(cmp.Or(env["ADMIN_HOST"], defaultHost), env["ADMIN_PORT"]))
 	if err != nil {
 		return fmt.Errorf("listening for admin: %w", err)
 	}

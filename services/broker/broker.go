@@ -3,7 +3,7 @@
 // (POST /messages/<subject>, the body is the message). How services
 // speak to it is package kit/broker's business.
 //
-// Environment: PORT (for NATS clients), HOST (127.0.0.1 by default), ADMIN_PORT,
+// Environment: PORT (for NATS clients), HOST (127.0.0.1 by default), ADMIN_PORT, ADMIN_HOST,
 // DATA_DIR (where streams are kept; without it they are gone at the end), and
 // the telemetry's variables.
 package broker

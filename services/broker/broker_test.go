@@ -139,20 +139,86 @@ broker_consumer_unacked{consumer="shipping",stream="orders"} 1
 # TYPE broker_stored_messages gauge
 broker_stored_messages{stream="orders"} 3
 `
-	compare := func() error {
-		return testutil.CollectAndCompare(newCollector(srv), strings.NewReader(want),
+	compare := func(f figures) error {
+		return testutil.CollectAndCompare(newCollector(f), strings.NewReader(want),
 			"broker_connections", "broker_consumer_pending", "broker_consumer_unacked", "broker_stored_messages")
 	}
 	// The server tells a consumer of new messages beside answering the publisher.
 	soon := time.Now().Add(10 * time.Second)
-	for err = compare(); err != nil && time.Now().Before(soon); err = compare() {
+	for err = compare(srv); err != nil && time.Now().Before(soon); err = compare(srv) {
 		runtime.Gosched()
 	}
 	if err != nil {
 		t.Error(err)
 	}
+	// Another program is asked over its monitoring port, and says the same.
+	other := monitor{base: monitored(t, srv), client: http.DefaultClient}
+	if err := compare(other); err != nil {
+		t.Errorf("over the monitoring port: %v", err)
+	}
+	if n := testutil.CollectAndCount(newCollector(other)); n != 9 {
+		t.Errorf("%d metrics over the monitoring port, want 9", n)
+	}
 	if n := testutil.CollectAndCount(newCollector(srv)); n != 9 {
 		t.Errorf("%d metrics, want 9", n)
+	}
+}
+
+// monitored is the address of a server's monitoring port, which it opens.
+func monitored(t *testing.T, srv *server.Server) string {
+	t.Helper()
+	ts := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/varz":
+			srv.HandleVarz(w, r)
+		case "/jsz":
+			srv.HandleJsz(w, r)
+		default:
+			http.NotFound(w, r)
+		}
+	}))
+	t.Cleanup(ts.Close)
+	return ts.URL
+}
+
+// TestWatcher: what watches a server fails with it, so that a scrape does.
+func TestWatcher(t *testing.T) {
+	good := monitored(t, startTest(t, t.TempDir()))
+	broken := httptest.NewServer(http.NotFoundHandler())
+	defer broken.Close()
+	garbled := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("<html>")) }))
+	defer garbled.Close()
+	gone := httptest.NewServer(http.NotFoundHandler())
+	gone.Close()
+	for _, test := range []struct {
+		name, base string
+		status     int
+		holds      string
+	}{
+		{"a server", good + "/", 200, "broker_connections 0\n"},
+		{"an error", broken.URL, 500, "404"},
+		{"no JSON", garbled.URL, 500, "reading the nats server's answer"},
+		{"nobody", gone.URL, 500, "asking the nats server"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			handler, err := newWatcher(test.base)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for path, want := range map[string]int{"/metrics": test.status, "/readyz": 200} {
+				answer := httptest.NewRecorder()
+				handler.ServeHTTP(answer, httptest.NewRequest(http.MethodGet, path, nil))
+				if answer.Code != want {
+					t.Errorf("%s answered %d, want %d", path, answer.Code, want)
+				}
+				if path == "/metrics" && !strings.Contains(answer.Body.String(), test.holds) {
+					t.Errorf("%s says nothing of %q:\n%s", path, test.holds, answer.Body)
+				}
+			}
+		})
+	}
+	if err := Watch(t.Context(), map[string]string{}); err == nil || !strings.Contains(err.Error(), "MONITOR_URL is not set") {
+		t.Errorf("without an address: %v", err)
 	}
 }
 
