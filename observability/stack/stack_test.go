@@ -84,7 +84,8 @@ func TestPrometheusConfig(t *testing.T) {
 	}
 }
 
-// shopTargets are the services of the shop that have metrics, as "service instance address". The broker is a NATS server in the stack.
+// shopTargets are the services of the shop, as "service instance address". The broker is a NATS server in the stack, whose
+// metrics another container has.
 func shopTargets(t *testing.T) []string {
 	t.Helper()
 	data, err := os.ReadFile("../../services/shop.yaml")
@@ -109,9 +110,11 @@ func shopTargets(t *testing.T) []string {
 			if replicas > 1 {
 				instance = fmt.Sprintf("%s-%d", name, i+1)
 			}
-			if name != "broker" {
-				out = append(out, fmt.Sprintf("%s %s %s:8081", name, instance, instance))
+			host := instance
+			if name == "broker" {
+				host = "broker-metrics"
 			}
+			out = append(out, fmt.Sprintf("%s %s %s:8081", name, instance, host))
 		}
 	}
 	return out

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -109,6 +110,8 @@ func mismatches(project *types.Project, sys *system.System) []string {
 		}
 		if !foreign(sys.Service(c.Service)) {
 			out = append(out, wrongContainer(service, sys, c)...)
+		} else if host, _, _ := net.SplitHostPort(metricsOf(c.Name)); project.Services[host].Image == "" {
+			complain("%s: nothing gives its metrics: there is no %s", c.Name, host)
 		}
 	}
 	for name, service := range project.Services {
@@ -246,6 +249,24 @@ func pinned(image string) bool {
 	return found && strings.Count(number, ".") >= 1 && strings.Trim(number, "0123456789.") == ""
 }
 
+// TestTargets: what a Prometheus of the stack scrapes has the labels that it has on this machine, wherever it is.
+func TestTargets(t *testing.T) {
+	var got []string
+	for _, target := range Targets(shop(t)) {
+		got = append(got, target.Service+" "+target.Instance+" "+target.URL)
+	}
+	for _, want := range []string{
+		"proxy proxy http://proxy:8474/metrics", "catalog catalog-2 http://catalog-2:8081/metrics", "broker broker http://broker-metrics:8081/metrics",
+	} {
+		if !slices.Contains(got, want) {
+			t.Errorf("%q is not among\n%s", want, strings.Join(got, "\n"))
+		}
+	}
+	if len(got) != 14 { // twelve of the shop's, the broker, the proxy
+		t.Errorf("%d targets:\n%s", len(got), strings.Join(got, "\n"))
+	}
+}
+
 // TestMemoryLimitsAreStated: the sums in compose.yaml's own comment are right.
 func TestMemoryLimitsAreStated(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join(root, "compose.yaml"))
@@ -276,6 +297,7 @@ func TestChecksFail(t *testing.T) {
 	for _, test := range []struct{ name, old, new, want string }{
 		{"a service is missing", "\n  bank:\n", "\n  bang:\n", "bank: the system has this replica, and compose.yaml has no such service"},
 		{"a service too many", "\n  bank:\n", "\n  bang:\n", "bang: it says that it is bank of the system, which has no such replica"},
+		{"the broker's metrics are missing", "\n  broker-metrics:", "\n  broker-figures:", "broker: nothing gives its metrics: there is no broker-metrics"},
 		{"a replica's label", `faultline.replica: "3"`, `faultline.replica: "4"`, `catalog-3: its labels say "catalog", replica "4"`},
 		{"another program", "command: [bank]", "command: [node]", `bank: it runs "node", and the system file "bank"`},
 		{"an edge past the proxy", "BANK_ADDR: 'proxy:", "BANK_ADDR: 'bank:", "payments: BANK_ADDR is"},

@@ -170,20 +170,22 @@ func DatabaseFile(sys *system.System) []byte {
 // real NATS there, and its entry in compose.yaml is written by hand.
 func foreign(svc *system.Service) bool { return svc.Protocol == "tcp" }
 
+// metricsOf is where a foreign service's metrics are: it knows nothing of them, and a container of ours beside it does.
+func metricsOf(service string) string { return at(service+"-metrics", AdminPort) }
+
 // Targets lists what a Prometheus within the stack scrapes, with the lab's labels.
 func Targets(sys *system.System) []embedded.Target {
-	api := "http://" + at(ProxyHost, ProxyAPIPort)
-	out := []embedded.Target{
-		{Service: "proxy", Instance: "proxy", URL: api + "/metrics"},
-		{Service: "proxy", Instance: "hops", URL: api + "/faultline/metrics"},
-	}
+	out := []embedded.Target{{Service: "proxy", Instance: "proxy", URL: "http://" + at(ProxyHost, ProxyAPIPort) + "/metrics"}}
 	for _, c := range Containers(sys) {
 		svc := sys.Service(c.Service)
 		addr := c.Addr
 		if svc.Metrics.Port == system.AdminPort {
 			addr = c.AdminAddr
 		}
-		if svc.Metrics.Port != "" && !foreign(svc) {
+		if foreign(svc) {
+			addr = metricsOf(c.Name)
+		}
+		if svc.Metrics.Port != "" {
 			out = append(out, embedded.Target{Service: c.Service, Instance: c.Name, URL: "http://" + addr + svc.Metrics.Path})
 		}
 	}
