@@ -67,6 +67,8 @@ func TestFollowTheLabsBackend(t *testing.T) {
 		Points: []telemetry.Point{{Time: now.Add(-2 * time.Second), Value: 1}, {Time: now.Add(-time.Second), Value: 2}},
 	}, {
 		Labels: map[string]string{"__name__": "faultline_phase_active", "service": "faultline"}, Points: []telemetry.Point{{Time: now, Value: 1}},
+	}, {
+		Labels: map[string]string{"__name__": "traces_spanmetrics_calls_total", "service": "orders"}, Points: []telemetry.Point{{Time: now, Value: 1}},
 	}}
 	if err := c.Push(t.Context(), base, scraped); err != nil {
 		t.Fatal(err)
