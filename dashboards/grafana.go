@@ -128,13 +128,16 @@ func source(uid string) object {
 	return object{"type": kind, "uid": uid}
 }
 
+// everything is what a variable stands for of which all is chosen. Loki refuses a query that may match nothing at all, such as .*
+const everything = ".+"
+
 func (v Variable) model() object {
 	query := fmt.Sprintf("label_values(%s, %s)", v.Metric, v.Of)
 	return object{
 		"type": "query", "name": v.Name, "label": v.Label, "datasource": source(Prometheus),
 		"definition": query, "query": object{"query": query, "refId": "variable"},
 		"refresh": 2, // when the time that is shown changes
-		"sort":    1, "multi": true, "includeAll": true, "allValue": ".*", "hide": 0, "regex": "", "skipUrlSync": false, "options": []object{},
+		"sort":    1, "multi": true, "includeAll": true, "allValue": everything, "hide": 0, "regex": "", "skipUrlSync": false, "options": []object{},
 		"current": object{"selected": true, "text": []string{"All"}, "value": []string{"$__all"}},
 	}
 }

@@ -91,17 +91,23 @@ func recorded(t *testing.T) *recordedRun {
 	}
 	run := &recordedRun{prometheus: promapi.NewAPI(prometheus), labels: map[string]bool{}}
 	run.from, run.to = run.bounds(t)
-	known, _, _, err := run.prometheus.LabelNames(t.Context(), nil, run.from, run.to)
+	run.learn(t)
+	return run
+}
+
+// learn asks for the names that there are.
+func (r *recordedRun) learn(t *testing.T) {
+	t.Helper()
+	known, _, _, err := r.prometheus.LabelNames(t.Context(), nil, r.from, r.to)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range known {
-		run.labels[string(name)] = true
+		r.labels[string(name)] = true
 	}
-	if run.names, _, _, err = run.prometheus.LabelValues(t.Context(), "__name__", nil, run.from, run.to); err != nil {
+	if r.names, _, _, err = r.prometheus.LabelValues(t.Context(), "__name__", nil, r.from, r.to); err != nil {
 		t.Fatal(err)
 	}
-	return run
 }
 
 func (r *recordedRun) has(metric string) bool {
@@ -176,7 +182,7 @@ func (r *recordedRun) fill(expr string) string {
 		case "$__interval":
 			return "1s"
 		}
-		return ".*"
+		return everything
 	})
 }
 
@@ -214,18 +220,21 @@ var legend = regexp.MustCompile(`\{\{(\w+)\}\}`)
 
 // No panel is empty: every PromQL query finds something in the recorded runs, over Prometheus' own HTTP API, and so do the
 // annotations and the variables. What legends speak of is there.
-func TestEveryQueryHasData(t *testing.T) {
-	run := recorded(t)
+func TestEveryQueryHasData(t *testing.T) { recorded(t).askEverything(t) }
+
+// askEverything asks what all dashboards ask of Prometheus.
+func (r *recordedRun) askEverything(t *testing.T) {
+	t.Helper()
 	asked, exemplars := 0, 0
 	for name, m := range models(t) {
 		for _, a := range m.Annotations.List {
-			if len(run.ask(t, targetModel{Expr: a.Target.Expr})) == 0 {
+			if len(r.ask(t, targetModel{Expr: a.Target.Expr})) == 0 {
 				t.Errorf("%s: nothing is drawn for %s: %s", name, a.Name, a.Target.Expr)
 			}
 		}
 		for _, v := range m.Templating.List {
 			metric, label, _ := strings.Cut(strings.TrimSuffix(strings.TrimPrefix(v.Definition, "label_values("), ")"), ", ")
-			values, _, _, err := run.prometheus.LabelValues(t.Context(), label, []string{metric}, run.from, run.to)
+			values, _, _, err := r.prometheus.LabelValues(t.Context(), label, []string{metric}, r.from, r.to)
 			if err != nil || len(values) == 0 {
 				t.Errorf("%s: the variable %s has no values: %v", name, v.Name, err)
 			}
@@ -236,24 +245,35 @@ func TestEveryQueryHasData(t *testing.T) {
 					continue
 				}
 				asked++
-				found := run.ask(t, q)
-				if len(found) == 0 {
-					t.Errorf("%s: %q shows nothing for %s", name, p.Title, run.fill(q.Expr))
-					continue
-				}
-				for _, label := range legend.FindAllStringSubmatch(q.LegendFormat, -1) {
-					if !slices.ContainsFunc(found, func(m model.Metric) bool { return m[model.LabelName(label[1])] != "" }) {
-						t.Errorf("%s: %q: no series has the label %s of the legend", name, p.Title, label[1])
-					}
-				}
 				if q.Exemplar {
 					exemplars++
-					if got, err := run.prometheus.QueryExemplars(t.Context(), run.fill(q.Expr), run.from.Add(-time.Minute), run.to); err != nil || len(got) == 0 {
-						t.Errorf("%s: %q has no exemplars: %v", name, p.Title, err)
-					}
+				}
+				for _, problem := range r.missing(t, q) {
+					t.Errorf("%s: %q: %s", name, p.Title, problem)
 				}
 			}
 		}
 	}
 	t.Logf("%d queries, %d of them with exemplars", asked, exemplars)
+}
+
+// missing says what a query of a panel does not find.
+func (r *recordedRun) missing(t *testing.T, q targetModel) []string {
+	t.Helper()
+	found := r.ask(t, q)
+	if len(found) == 0 {
+		return []string{"shows nothing for " + r.fill(q.Expr)}
+	}
+	var out []string
+	for _, label := range legend.FindAllStringSubmatch(q.LegendFormat, -1) {
+		if !slices.ContainsFunc(found, func(m model.Metric) bool { return m[model.LabelName(label[1])] != "" }) {
+			out = append(out, "no series has the label "+label[1]+" of the legend")
+		}
+	}
+	if q.Exemplar {
+		if got, err := r.prometheus.QueryExemplars(t.Context(), r.fill(q.Expr), r.from.Add(-time.Minute), r.to); err != nil || len(got) == 0 {
+			out = append(out, fmt.Sprintf("has no exemplars: %v", err))
+		}
+	}
+	return out
 }
