@@ -186,6 +186,23 @@ func TestSpreadIsCareful(t *testing.T) {
 	if b.spread(); b.out.Spread.Text != "" {
 		t.Errorf("all idle: %q", b.out.Spread.Text)
 	}
+	b.out.Services = []PageService{{Name: "gateway", Busy: [][2]float64{{6, 0}, {7, 1}, {8, 0}}}}
+	if b.spread(); b.out.Spread.Text != "No service filled up and stayed full after slow began: the busiest, gateway, had 100% of its workers busy at times." {
+		t.Errorf("for a moment: %q", b.out.Spread.Text)
+	}
+	end := f.plan.Faults[0].End.Seconds()
+	late := [][2]float64{{6, 0}, {end + 1, 1}, {end + 2, 1}}
+	b.out.Services = []PageService{{Name: "gateway", Busy: late}}
+	if b.spread(); !strings.HasPrefix(b.out.Spread.Text, "After slow began, services filled up: gateway +") {
+		t.Errorf("when the fault had gone: %q", b.out.Spread.Text)
+	}
+	next := f.plan.Faults[0]
+	next.ID, next.Start, next.End = "next", next.End+time.Second/2, next.End+2*time.Second
+	f.plan.Faults = append(f.plan.Faults, next)
+	b.out.Spread = PageSpread{}
+	if b.spread(); b.out.Spread.Text != "" {
+		t.Errorf("what the next fault did: %q", b.out.Spread.Text)
+	}
 	f.plan.Faults = nil
 	b.out.Services = []PageService{{Name: "gateway", Busy: full}}
 	if b.spread(); b.out.Spread.Text != "" {

@@ -142,17 +142,19 @@ type filled struct {
 	at      time.Duration
 }
 
-// spread says in which order services filled up while the first fault acted: a
-// failure climbs from the callee to its callers.
+// spread says in which order services filled up after the first fault began, until
+// another one begins: a failure climbs from the callee to its callers, and may do so
+// when its trigger has gone.
 func (b *pageBuilder) spread() {
 	b.out.Spread.Steps = []PageSpreadStep{}
 	fault, found := firstFault(b.run.Plan)
 	if !found || !slices.ContainsFunc(b.out.Services, func(s PageService) bool { return len(s.Busy) > 0 }) {
 		return
 	}
+	end := b.spreadEnds(fault)
 	steps, busiest, most := []filled{}, "", 0.0
 	for _, svc := range b.callersLast() {
-		at, peak := fillsUp(svc.Busy, fault.Start, fault.End)
+		at, peak := fillsUp(svc.Busy, fault.Start, end)
 		if at >= 0 {
 			steps = append(steps, filled{svc.Name, at})
 		}
@@ -164,10 +166,24 @@ func (b *pageBuilder) spread() {
 	for _, s := range steps {
 		b.out.Spread.Steps = append(b.out.Spread.Steps, PageSpreadStep{Service: s.service, At: s.at.Seconds()})
 	}
-	if len(steps) == 0 && b.reached() < fault.End {
+	if len(steps) == 0 && b.reached() < end {
 		return // nobody knows what would have filled up
 	}
 	b.out.Spread.Text = spreadText(fault, steps, busiest, most)
+}
+
+// spreadEnds is when the next fault begins after this one has ended, or the run ends.
+func (b *pageBuilder) spreadEnds(fault plan.Window) time.Duration {
+	end := fault.End
+	for _, phase := range b.run.Plan.Phases {
+		end = max(end, phase.End)
+	}
+	for _, other := range b.run.Plan.Faults {
+		if other.Start >= fault.End {
+			end = min(end, other.Start)
+		}
+	}
+	return end
 }
 
 // reached is how far the run came.
@@ -237,7 +253,11 @@ func spreadText(fault plan.Window, steps []filled, busiest string, most float64)
 		if busiest == "" {
 			return ""
 		}
-		return fmt.Sprintf("No service filled up after %s began: the busiest, %s, had at most %s of its workers busy.", fault.ID, busiest, figure.Ratio.Text(min(1, round(most, 3))))
+		share := figure.Ratio.Text(min(1, round(most, 3)))
+		if most >= full {
+			return fmt.Sprintf("No service filled up and stayed full after %s began: the busiest, %s, had %s of its workers busy at times.", fault.ID, busiest, share)
+		}
+		return fmt.Sprintf("No service filled up after %s began: the busiest, %s, had at most %s of its workers busy.", fault.ID, busiest, share)
 	}
 	parts := make([]string, 0, len(steps))
 	for _, s := range steps {
