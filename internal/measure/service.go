@@ -114,11 +114,15 @@ func (s *Set) wasted(ctx context.Context, service string, w Window) (float64, er
 	for _, h := range held {
 		if h.by > 0 {
 			instance := h.labels[names.Instance]
-			worst = larger(worst, total(wasted, names.Instance, instance)/h.by)
+			worst = larger(worst, part(total(wasted, names.Instance, instance), h.by))
 		}
 	}
 	return worst, nil
 }
+
+// part is a share of a whole that is counted a moment before or after it: a
+// scrape in between must not make it more than all.
+func part(of, whole float64) float64 { return min(of/whole, 1) }
 
 func (s *Set) cpu(ctx context.Context, service string, w Window) (float64, error) {
 	used, err := s.increases(ctx, w, s.processes(names.ProcessCPU, service))

@@ -29,7 +29,7 @@ func (s *Set) Wasted(ctx context.Context, w Window) Value {
 	if worked <= 0 {
 		return unknown(figure.Ratio, "no service did work in the window, or none recorded it")
 	}
-	return known(total(wasted, "")/worked, figure.Ratio, 0)
+	return known(part(total(wasted, ""), worked), figure.Ratio, 0)
 }
 
 // CPU is what all processes of the system used together, in cores, without

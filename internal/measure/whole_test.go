@@ -66,3 +66,11 @@ func TestWholeSystemWithoutNumbers(t *testing.T) {
 	}
 	expect(t, "missed scrapes", set.Wasted(t.Context(), w), 0, "67 % of the scrapes of payments failed in the window")
 }
+
+// A scrape falls between the counting of work and of wasted work.
+func TestNoMoreThanAllIsWasted(t *testing.T) {
+	m := &fakeMetrics{}
+	m.add(labelled(names.DoorServiceTime+"_sum", names.Service, "payments", names.Instance, "payments-1"), 0, line(46, 0, 4)...)
+	m.add(labelled(names.DoorWastedSeconds, names.Service, "payments", names.Instance, "payments-1"), 0, line(46, 0, 4.01)...)
+	expect(t, "of a service", value(t, newRun(), m, "wasted(payments) < 1", "fault"), 1, "")
+}
