@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -19,7 +18,6 @@ import (
 	grpcstatus "google.golang.org/grpc/status"
 
 	"github.com/faultline-lab/faultline/chaos"
-	"github.com/faultline-lab/faultline/observability"
 	"github.com/faultline-lab/faultline/observability/names"
 	"github.com/faultline-lab/faultline/parameter"
 	"github.com/faultline-lab/faultline/resilience"
@@ -37,26 +35,7 @@ func chain(t testing.TB, text string) resilience.Chain {
 // startGuard puts a hop with policies before some addresses.
 func startGuard(t testing.TB, protocol, policies string, shared Shared, upstreams ...string) *Hop {
 	t.Helper()
-	h, err := Start(Spec{Edge: edgeAB, Protocol: protocol, Upstreams: upstreams, Policies: chain(t, policies), Seed: 1}, shared)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := h.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return h
-}
-
-func gone(t testing.TB) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	return listener.Addr().String()
+	return startSpec(t, Spec{Protocol: protocol, Upstreams: upstreams, Policies: chain(t, policies), Seed: 1}, shared)
 }
 
 // Two of three replicas work: a retry goes to another one, and the caller sees no failure.
@@ -179,10 +158,8 @@ func TestPoliciesOnHTTP(t *testing.T) {
 
 // silent accepts connections and says nothing.
 func silent(t testing.TB) string {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	t.Helper()
+	listener := listen(t)
 	var serving sync.WaitGroup
 	serving.Go(func() {
 		for {
@@ -199,15 +176,10 @@ func silent(t testing.TB) string {
 
 // Calls, attempts and a span for each attempt, in the caller's trace: what the library tells, too.
 func TestWhatPoliciesDoIsTold(t *testing.T) {
-	telemetry, err := observability.Setup(t.Context(), observability.Config{Service: "proxy"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = telemetry.Shutdown(context.Background()) }()
-	spans := &recording{TracerProvider: telemetry.TracerProvider}
+	telemetry, spans := traced(t)
 	conn := dial(t, startGuard(t, GRPC, `[{"retry":{"attempts":3,"backoff":"1ms"}}]`, Shared{TracerProvider: spans, Registerer: telemetry.Registry}, gone(t)).Addr())
 	const parent = "0123456789abcdef0123456789abcdef"
-	_, err = say(metadata.AppendToOutgoingContext(t.Context(), "traceparent", "00-"+parent+"-0123456789abcdef-01"), conn, "Say", "x")
+	_, err := say(metadata.AppendToOutgoingContext(t.Context(), "traceparent", "00-"+parent+"-0123456789abcdef-01"), conn, "Say", "x")
 	if grpcstatus.Code(err) != codes.Unavailable {
 		t.Errorf("got %v", err)
 	}

@@ -40,7 +40,14 @@ var edgeAB = chaos.Edge{Caller: "a", Callee: "b"}
 // start puts a hop before an address.
 func start(t testing.TB, protocol, upstream string, shared Shared) *Hop {
 	t.Helper()
-	h, err := Start(Spec{Edge: edgeAB, Replica: 1, Protocol: protocol, Upstream: upstream}, shared)
+	return startSpec(t, Spec{Replica: 1, Protocol: protocol, Upstream: upstream}, shared)
+}
+
+// startSpec puts up a hop of the edge a->b until the test ends.
+func startSpec(t testing.TB, spec Spec, shared Shared) *Hop {
+	t.Helper()
+	spec.Edge = edgeAB
+	h, err := Start(spec, shared)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,15 +127,30 @@ func (e *echo) register(s *grpc.Server) {
 
 func (e *echo) serve(t testing.TB) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	listener := listen(t)
 	server := grpc.NewServer()
 	e.register(server)
 	var serving sync.WaitGroup
 	serving.Go(func() { _ = server.Serve(listener) })
 	t.Cleanup(func() { server.Stop(); serving.Wait() })
+	return listener.Addr().String()
+}
+
+// listen opens a port.
+func listen(t testing.TB) net.Listener {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return listener
+}
+
+// gone is the address of a port that was closed again.
+func gone(t testing.TB) string {
+	t.Helper()
+	listener := listen(t)
+	_ = listener.Close()
 	return listener.Addr().String()
 }
 
@@ -233,17 +255,13 @@ func until(t testing.TB, holds func() bool) {
 }
 
 func TestACalleeThatIsGone(t *testing.T) {
-	nobody, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = nobody.Close()
-	_, err = say(t.Context(), dial(t, start(t, GRPC, nobody.Addr().String(), Shared{}).Addr()), "Say", "")
+	nobody := gone(t)
+	_, err := say(t.Context(), dial(t, start(t, GRPC, nobody, Shared{}).Addr()), "Say", "")
 	if grpcstatus.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "no answer") {
 		t.Errorf("got %v", err)
 	}
 	client := newClient(t)
-	_, err = client.Get("http://" + start(t, HTTP, nobody.Addr().String(), Shared{}).Addr())
+	_, err = client.Get("http://" + start(t, HTTP, nobody, Shared{}).Addr())
 	if err == nil || !errors.Is(err, io.EOF) {
 		t.Errorf("want the connection to end without an answer, got %v", err)
 	}

@@ -22,24 +22,22 @@ import (
 	"github.com/faultline-lab/faultline/parameter"
 )
 
-// observing puts a hop that measures before an address.
-func observing(t *testing.T, protocol, upstream string) (*Hop, *recording, func() string) {
+// traced is telemetry that keeps its spans.
+func traced(t *testing.T) (*observability.Telemetry, *recording) {
 	t.Helper()
 	telemetry, err := observability.Setup(t.Context(), observability.Config{Service: "proxy"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = telemetry.Shutdown(context.Background()) })
-	spans := &recording{TracerProvider: telemetry.TracerProvider}
-	h, err := Start(Spec{Edge: edgeAB, Replica: 2, Protocol: protocol, Upstream: upstream, Observe: true}, Shared{TracerProvider: spans, Registerer: telemetry.Registry})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := h.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	return telemetry, &recording{TracerProvider: telemetry.TracerProvider}
+}
+
+// observing puts a hop that measures before an address.
+func observing(t *testing.T, protocol, upstream string) (*Hop, *recording, func() string) {
+	t.Helper()
+	telemetry, spans := traced(t)
+	h := startSpec(t, Spec{Replica: 2, Protocol: protocol, Upstream: upstream, Observe: true}, Shared{TracerProvider: spans, Registerer: telemetry.Registry})
 	return h, spans, func() string { return outcomes(t, telemetry) }
 }
 
