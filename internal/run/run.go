@@ -1,6 +1,7 @@
 package run
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -43,6 +44,8 @@ type Config struct {
 	Bench bool
 	// Log gets what belongs in no record; nil discards.
 	Log *slog.Logger
+
+	loadLate time.Duration // how long after the last phase a load may still be sending; 0 means loadLate
 }
 
 // Watcher is told of a run's progress, one call at a time.
@@ -87,6 +90,9 @@ func Run(ctx context.Context, cfg Config) (string, error) {
 		Scenario: cfg.Plan.Scenario, Variant: cfg.Plan.Variant, System: cfg.Plan.System, Seed: cfg.Plan.Seed,
 		Version: cfg.Version, Machine: fmt.Sprintf("%s/%s, %d CPUs", runtime.GOOS, runtime.GOARCH, runtime.NumCPU()),
 		Started: time.Now(),
+	}
+	if cfg.Stack != nil {
+		meta.Grafana = compose.New(compose.Config{System: cfg.System, Stack: cfg.Stack}).Grafana()
 	}
 	w, err := record.Create(cfg.Root, meta, cfg.Plan, cfg.System, cfg.Scenario)
 	if err != nil {
@@ -184,7 +190,7 @@ func (r *runner) upAndDrive(ctx context.Context) error {
 // startLead is the time from when all is ready to the first due request.
 const startLead = 50 * time.Millisecond
 
-// loadLate is how long after the last phase a load may still be sending.
+// loadLate is how long after the last phase a load may still be sending: a load that is well ends with it.
 const loadLate = 5 * time.Second
 
 // drive sends the load and follows the timeline until both have ended, then
@@ -221,7 +227,7 @@ func (r *runner) drive(ctx context.Context) error {
 	}
 	// By then the load has ended of itself. A worker that hangs is told to stop, and killed when it does not; whoever
 	// interrupts the lab does not wait for answers.
-	defer time.AfterFunc(loadLate, worker.Stop).Stop()
+	defer time.AfterFunc(cmp.Or(r.cfg.loadLate, loadLate), worker.Stop).Stop()
 	defer context.AfterFunc(ctx, worker.Abandon)()
 	detach()
 	// Faults go before requests that still wait, and before the question whether the

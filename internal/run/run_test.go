@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"os"
@@ -32,6 +33,23 @@ import (
 // breaks names the process of the lab that ends at once, with a word to its stderr.
 const breaks = "RUN_TEST_BREAKS"
 
+// hangs is set for a load worker that sends and, once the load has begun, neither tells nor ends.
+const hangs = "RUN_TEST_HANGS"
+
+// stuck lets through the first thing that a worker says, that it is ready, and nothing more: whoever writes to it waits for ever.
+type stuck struct {
+	io.Writer
+	said atomic.Bool
+}
+
+// Write is part of io.Writer.
+func (s *stuck) Write(data []byte) (int, error) {
+	if s.said.Swap(true) {
+		select {}
+	}
+	return s.Writer.Write(data)
+}
+
 // scrapeRace is a goroutine that Prometheus' scrape manager leaves behind when it is stopped in
 // the moment in which it takes up new targets, as a run does that fails right after its start. It is idle and
 // ends with the process.
@@ -54,7 +72,11 @@ func TestMain(m *testing.M) {
 	case "proxy":
 		err = proxy.Main(context.Background(), os.Stdin, os.Stdout, proxy.Config{})
 	case "load":
-		err = loadgen.Main(context.Background(), os.Stdin, os.Stdout)
+		var out io.Writer = os.Stdout
+		if os.Getenv(hangs) != "" {
+			out = &stuck{Writer: out}
+		}
+		err = loadgen.Main(context.Background(), os.Stdin, out)
 	case "guard":
 		local.Guard(os.Stdin)
 	case "service":
@@ -348,6 +370,27 @@ func TestRunThatCannotStart(t *testing.T) {
 			}
 			goleak.VerifyNone(t, scrapeRace)
 		})
+	}
+}
+
+// A load worker that hangs after the last phase is killed, the run ends, and everything is taken down.
+func TestRunWhoseLoadHangs(t *testing.T) {
+	t.Setenv(hangs, "1")
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // it would hang for ever; then it is an interruption, and no loss of the load
+	defer cancel()
+	p := shortPlan()
+	p.Loads[0].Timeout, p.Loads[0].SLO = time.Second, time.Second
+	seen := &observer{}
+	run, err := carryOut(t, ctx, Config{Plan: p, Watch: seen, loadLate: time.Millisecond})
+	const want = "the load generator failed: load worker: it did not stop within "
+	if err == nil || !strings.HasPrefix(err.Error(), want) || !strings.HasSuffix(err.Error(), " and was killed") {
+		t.Errorf("got %v\nwant %s", err, want)
+	}
+	if run.Meta.Outcome != record.Broken || !strings.HasPrefix(run.Meta.Reason, want) {
+		t.Errorf("the record says %s: %s", run.Meta.Outcome, run.Meta.Reason)
+	}
+	if !slices.Contains(seen.events, "phase baseline ended") {
+		t.Errorf("told %q", seen.events)
 	}
 }
 
