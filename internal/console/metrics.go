@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/faultline-lab/faultline/internal/system"
@@ -133,17 +134,14 @@ func (a *asking) each(expr string, take func(labels map[string]string, v float64
 
 func (a *asking) services() map[string]serviceTick {
 	values := map[string]map[string]float64{}
-	put := func(name string) func(map[string]string, float64) {
-		return func(labels map[string]string, v float64) {
-			if values[labels[names.Service]] == nil {
-				values[labels[names.Service]] = map[string]float64{}
-			}
-			values[labels[names.Service]][name] = v
+	// One question for all of them: what a question costs beyond its answer is most of what it costs.
+	asked := strings.Join([]string{names.DoorBusy, names.DoorWorkers, names.DoorQueueDepth, names.DoorQueueLimit, "up"}, "|")
+	a.each(fmt.Sprintf("sum by (__name__, %s) ({__name__=~%q})", names.Service, asked), func(labels map[string]string, v float64) {
+		if values[labels[names.Service]] == nil {
+			values[labels[names.Service]] = map[string]float64{}
 		}
-	}
-	for _, name := range []string{names.DoorBusy, names.DoorWorkers, names.DoorQueueDepth, names.DoorQueueLimit, "up"} {
-		a.each(fmt.Sprintf("sum by (%s) (%s)", names.Service, name), put(name))
-	}
+		values[labels[names.Service]][labels["__name__"]] = v
+	})
 	out := map[string]serviceTick{}
 	for service, of := range values {
 		var s serviceTick

@@ -93,11 +93,12 @@ func crowd() state {
 	return state{Run: shape, Tick: now}
 }
 
-// crowded serves the page of the crowd: its own page and stream, everything else as ever.
-func crowded(t *testing.T) string {
+// crowded serves the page of the crowd: its own page and stream, everything else as ever. What is put into the
+// channel goes to the page.
+func crowded(t *testing.T) (string, chan<- []byte) {
 	t.Helper()
 	s := serve(t, Config{Version: "test"})
-	whole := crowd()
+	whole, messages := crowd(), make(chan []byte)
 	mux := http.NewServeMux()
 	mux.Handle("/", s.routes())
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
@@ -114,14 +115,21 @@ func crowded(t *testing.T) string {
 	mux.HandleFunc("GET /api/live", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/event-stream")
 		_, _ = w.Write(message("state", whole))
-		_ = http.NewResponseController(w).Flush()
-		<-r.Context().Done()
+		for {
+			_ = http.NewResponseController(w).Flush()
+			select {
+			case text := <-messages:
+				_, _ = w.Write(text)
+			case <-r.Context().Done():
+				return
+			}
+		}
 	})
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.CloseClientConnections)
 	t.Cleanup(server.Close)
 	t.Cleanup(server.CloseClientConnections)
-	return server.URL + "/"
+	return server.URL + "/", messages
 }
 
 // illegible counts what cannot be read in the topology.
@@ -144,7 +152,8 @@ const illegible = `(() => {
 // everything anew when the same run comes again.
 func TestCrowd(t *testing.T) {
 	b := newBrowser(t)
-	b.do(chromedp.Navigate(crowded(t)))
+	url, _ := crowded(t)
+	b.do(chromedp.Navigate(url))
 	b.wait("it is drawn", "document.querySelector('svg.topology .faulted') && document.querySelectorAll('.logline').length > 100")
 	for _, width := range []int64{1280, 360, 3840} {
 		b.do(chromedp.EmulateViewport(width, 900))
@@ -173,10 +182,36 @@ func TestCrowd(t *testing.T) {
 	b.shot("crowd-1280-dark", 1280, "dark")
 }
 
+// TestATickKeepsWhatStands holds a tick to adding what is new: what a page has drawn, and what somebody opened, stays.
+func TestATickKeepsWhatStands(t *testing.T) {
+	b := newBrowser(t)
+	url, messages := crowded(t)
+	b.do(chromedp.Navigate(url))
+	b.wait("requests are listed", "document.querySelectorAll('.requests details').length === 120")
+	b.is("[...document.querySelectorAll('.requests details, svg.topology .node, svg.topology .link')].forEach(e => { e.stood = true; })")
+	stand := "[...document.querySelectorAll('.requests details, svg.topology .node, svg.topology .link')].filter(e => e.stood).length"
+	before := 120 + 51 + 201
+	next := crowd()
+	next.Tick.T, next.Tick.Requests = 121, []report.PageRequest{{Load: "work", Due: 120.5, MS: 900, Error: "the newest"}}
+	messages <- message("tick", next.Tick)
+	b.wait("the newest stands on top", "document.querySelector('.requests details').textContent.includes('the newest') && document.querySelectorAll('.requests details').length === 121")
+	if !b.is(fmt.Sprintf("%s === %d", stand, before)) {
+		t.Error("a tick drew anew what stood there")
+	}
+	again := crowd() // as after a lost connection
+	again.Tick.Requests = append(again.Tick.Requests, next.Tick.Requests...)
+	again.Tick.T, again.Tick.Requests = 122, append(again.Tick.Requests, report.PageRequest{Load: "work", Due: 121.5, MS: 900, Error: "newer still"})
+	messages <- message("state", again)
+	b.wait("only what is new is added", "document.querySelector('.requests details').textContent.includes('newer still') && document.querySelectorAll('.requests details').length === 122")
+	if !b.is(fmt.Sprintf("%s === %d", stand, before)) {
+		t.Error("the same run drew anew what stood there")
+	}
+}
+
 // TestNamesForScreenReaders holds every part of both pages to having a name.
 func TestNamesForScreenReaders(t *testing.T) {
 	b := newBrowser(t)
-	url := crowded(t)
+	url, _ := crowded(t)
 	for _, page := range []string{"", "runs"} {
 		b.do(chromedp.Navigate(url + page))
 		b.wait("it is drawn", "document.querySelector('h1')")

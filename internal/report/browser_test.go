@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"net/url"
 	"reflect"
 	"slices"
 	"strings"
@@ -169,6 +170,16 @@ func TestPageInABrowser(t *testing.T) {
 	t.Run("theme", func(t *testing.T) { testTheme(open(t, ctx, page, 1280, "light")) })
 	t.Run("keyboard", func(t *testing.T) { testKeyboard(open(t, ctx, page, 1280, "light")) })
 	t.Run("names", func(t *testing.T) { testNames(open(t, ctx, page, 1280, "light")) })
+	t.Run("grafana", func(t *testing.T) {
+		judged := newFixture("naive").judge(t)
+		judged.Run.Meta.Grafana = "http://127.0.0.1:3000"
+		for _, width := range []int64{1280, 320} {
+			b := open(t, ctx, pages(t, judged), width, "dark")
+			testGrafana(b)
+			testWidth(b, width)
+			testContrast(b)
+		}
+	})
 	for _, width := range []int64{1280, 768, 360, 320} {
 		t.Run(fmt.Sprintf("%d pixels", width), func(t *testing.T) { testWidth(open(t, ctx, page, width, "light"), width) })
 	}
@@ -266,6 +277,28 @@ func testRequests(b *tab) {
 	}
 	if got := b.texts(".request[open] summary"); !slices.Contains(got, "after the answer: 1 span, from +6.02s to +6.05s") {
 		b.t.Errorf("got %q", got)
+	}
+	b.quiet()
+}
+
+// testGrafana: each stretch of the run and each trace leads to the Grafana that has it.
+func testGrafana(b *tab) {
+	rows := b.texts(".grafana li")
+	if len(rows) != 5 || rows[0] != "the whole run: lab · services · edges · logs" || !strings.HasSuffix(rows[3], "fault: lab · services · edges · logs") {
+		b.t.Errorf("got %q", rows)
+	}
+	eval[bool](b, `(() => { document.querySelector('.kind summary').click(); return true; })()`)
+	b.settle()
+	const link = `document.querySelector('.request[open] .trace a')`
+	if got := b.texts(".request[open] .trace a"); !reflect.DeepEqual(got, []string{"open in Grafana"}) {
+		b.t.Fatalf("got %q", got)
+	}
+	id := eval[string](b, `document.querySelector('.request[open] .trace > p:last-child .mono').textContent`)
+	if address := eval[string](b, link+".href"); id == "" || !strings.HasPrefix(address, "http://127.0.0.1:3000/explore?panes=") || !strings.Contains(address, url.QueryEscape(`"query":"`+id+`"`)) {
+		b.t.Errorf("the trace %s is at %s", id, address)
+	}
+	if rel := eval[string](b, link+".rel"); rel != "noopener noreferrer" {
+		b.t.Errorf("rel is %q", rel)
 	}
 	b.quiet()
 }

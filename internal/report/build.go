@@ -41,6 +41,7 @@ func buildRun(ctx context.Context, run *record.Run, verdict *check.Verdict, t Te
 		Outcome: string(verdict.Outcome), Settings: settingsText(verdict.Settings), Says: says(verdict), Reasons: orEmpty(verdict.Reasons), Notes: orEmpty(slices.Clone(verdict.Notes)),
 		Traces: map[string]PageTrace{}, Profiles: map[string]PageProfile{}, Services: []PageService{}, Breakers: []PageBreaker{}, Edges: []PageEdge{}, Processes: []PageProcess{},
 	}
+	b.out.Grafana = grafanaOf(run)
 	b.findings()
 	b.out.Shares = sharesOf(b.run)
 	b.policies()

@@ -48,6 +48,7 @@ type PageRun struct {
 	Facts      []PageFact             `json:"facts"`
 	Notes      []string               `json:"notes"`
 	Processes  []PageProcess          `json:"processes"`
+	Grafana    *PageGrafana           `json:"grafana,omitempty"`
 }
 
 // PageFinding is one expectation and what was measured, as text.

@@ -370,12 +370,12 @@ function build() {
     phase: h('span', { class: 'soft phase' }),
     trouble: h('p', { class: 'notice small', hidden: true }),
     faults: h('div', { class: 'acting', tabindex: -1 }),
-    requests: h('div', {
-      class: 'requests',
-      tabindex: 0,
-      role: 'region',
-      'aria-label': 'failed and slow requests, the latest first',
-    }),
+    requests: h(
+      'div',
+      { class: 'requests', tabindex: 0, role: 'region', 'aria-label': 'failed and slow requests, the latest first' },
+      h('p', { class: 'empty' }, 'No request failed or was slower than its slo so far.'),
+    ),
+    side: h('div', { class: 'stackup' }),
     events: h('ol', { class: 'events', tabindex: 0, 'aria-label': 'events, the latest first' }),
     logs: h('div', { class: 'logs', tabindex: 0, role: 'log', 'aria-live': 'off', 'aria-label': 'log lines' }),
     loads: run.loads.map(loadCard),
@@ -383,9 +383,12 @@ function build() {
     edgeTable: edgesInNumbers(),
     faultsKey: '',
     rates: new Map(),
-    later: [addBench, addLogs], // of the page, each in a frame of its own
+    // The rest of the page, each in a frame of its own, so that none takes long; the topology before what stands below
+    // it, for its height is not known before.
+    later: [() => parts.topology.prepare(), addTopology, addBench, addSide, addLogs],
   };
   parts.topology = topology(snapshot(), 'now', { figures: true, pick: picked => parts.pick && parts.pick(picked) });
+  parts.topology.held = true;
   parts.moreRequests = h(
     'button',
     { type: 'button', class: 'more', style: 'visibility:hidden', onclick: showRequests },
@@ -397,8 +400,13 @@ function build() {
     run.about && h('p', { class: 'soft' }, run.about),
     h('div', { class: 'status' }, connection, parts.time, parts.phase, h('span', { class: 'end' }, abortButton())),
     parts.trouble,
-    part('h-topology', 'Topology', parts.topology, parts.edgeTable),
+    part('h-topology', 'Topology', parts.topology),
   );
+}
+function addTopology() {
+  parts.topology.held = false;
+  parts.topology.fit();
+  parts.topology.after(parts.edgeTable);
 }
 function addBench() {
   const zoom =
@@ -412,22 +420,16 @@ function addBench() {
         if (parts.built) drawSoon();
       },
     );
-  main.append(
-    h(
-      'div',
-      { class: 'bench' },
-      h('div', { class: 'stackup' }, watching(zoom)),
-      h(
-        'div',
-        { class: 'stackup' },
-        part('h-faults', 'Faults that act now', parts.faults),
-        part('h-inject', 'Break it', faultForm()),
-        part('h-load', 'Load', rateForms()),
-        part('h-save', 'Save as scenario', saveForm()),
-        part('h-policies', 'Policies', parts.policies),
-        part('h-events', 'Events', parts.events),
-      ),
-    ),
+  main.append(h('div', { class: 'bench' }, h('div', { class: 'stackup' }, watching(zoom)), parts.side));
+}
+function addSide() {
+  parts.side.append(
+    part('h-faults', 'Faults that act now', parts.faults),
+    part('h-inject', 'Break it', faultForm()),
+    part('h-load', 'Load', rateForms()),
+    part('h-save', 'Save as scenario', saveForm()),
+    part('h-policies', 'Policies', parts.policies),
+    part('h-events', 'Events', parts.events),
   );
   parts.built = true;
 }

@@ -85,10 +85,7 @@ function begin(state) {
   });
   take(state.tick, true);
   build();
-  parts.topology.fit(); // at once, for its height depends on it
-  const [first, ...rest] = steps();
-  first();
-  pieces = rest;
+  pieces = steps();
   nextFrame(drawPiece);
 }
 function take(tick, whole) {
@@ -105,13 +102,15 @@ function take(tick, whole) {
   run.edgesNow = tick.edges || run.edgesNow || {};
   run.policyNow = tick.policies;
   run.faults = tick.faults;
-  const add = (list, fresh, most) => (whole ? fresh : list.concat(fresh)).slice(-most);
-  run.requests = add(run.requests, tick.requests, keepRequests);
+  const add = (list, fresh, most) => (whole ? fresh : list.concat(fresh)).slice(-most),
+    known = new Set(whole ? run.requests.map(r => r.due + r.trace) : []),
+    requests = tick.requests.filter(r => !known.has(r.due + r.trace));
+  run.requests = run.requests.concat(requests).slice(-keepRequests);
   run.events = add(run.events, tick.events, keepEvents);
   run.logs = add(run.logs, tick.logs, keepLogs);
   const waiting = run.waiting || { requests: 0, events: 0, logs: [] };
   run.waiting = {
-    requests: waiting.requests + (whole ? 1 : tick.requests.length),
+    requests: waiting.requests + requests.length,
     events: waiting.events + (whole ? 1 : tick.events.length),
     logs: whole ? null : waiting.logs && waiting.logs.concat(tick.logs), // null: all of them anew
   };
@@ -179,6 +178,8 @@ const steps = () => [
   () => {
     drawPolicies();
     drawRequests();
+  },
+  () => {
     drawEvents();
     drawLogs();
   },

@@ -294,15 +294,15 @@ function drawRequests() {
   }
   showRequests();
 }
+// showRequests puts the new ones on top of those that stand there.
 function showRequests() {
+  const fresh = run.requests.slice(-run.waiting.requests).reverse(),
+    empty = parts.requests.querySelector('.empty');
   run.waiting.requests = 0;
   change(parts.moreRequests, { style: 'visibility:hidden' });
-  const shown = run.requests.slice().reverse();
-  parts.requests.replaceChildren(
-    ...(shown.length
-      ? shown.map(liveRequest)
-      : [h('p', { class: 'empty' }, 'No request failed or was slower than its slo so far.')]),
-  );
+  if (empty) empty.remove();
+  parts.requests.prepend(...fresh.map(liveRequest));
+  while (parts.requests.childElementCount > keepRequests) parts.requests.lastElementChild.remove();
 }
 function liveRequest(r) {
   const box = h('div', {}, h('p', { class: 'soft small', role: 'status' }, 'Asking for the trace…'));

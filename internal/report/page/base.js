@@ -151,7 +151,7 @@ function table(label, head, rows, attrs) {
 }
 
 // draws(height, fn) is a box that draws again when its width changes, and when its
-// redraw is called. It has its height from the start, so that nothing jumps.
+// redraw is called; while it is held, it does not. It has its height from the start, so that nothing jumps.
 function draws(height, fn) {
   const box = h('div', { class: 'drawn', style: height && `min-height:${height}px` });
   let last = 0;
@@ -161,7 +161,7 @@ function draws(height, fn) {
   box.redraw = draw;
   box.fit = () => {
     const width = Math.floor(box.clientWidth);
-    if (width > 0 && width !== last) {
+    if (width > 0 && width !== last && !box.held) {
       last = width;
       draw();
     }

@@ -58,9 +58,8 @@ function ranks(names, edges, top) {
 }
 
 // layered makes items of nodes and of the lanes that edges pass through layers in.
-function layered(names, edges, top) {
-  const { rank, turned } = ranks(names, edges, top),
-    items = new Map(),
+function layered(names, edges, { rank, turned }) {
+  const items = new Map(),
     layers = [],
     routes = [],
     links = new Map();
@@ -97,11 +96,15 @@ const index = layer =>
   layer.forEach((item, i) => {
     item.at = i;
   });
+// crossings goes through the edges below a layer from left to right, and counts of each how many before it, from
+// other items, end further to the right.
 function crossings(layer) {
-  const ends = layer.flatMap(item => item.down.map(d => [item.at, d.at]));
+  const ended = [];
   let n = 0;
-  for (let i = 0; i < ends.length; i++)
-    for (let j = i + 1; j < ends.length; j++) if ((ends[i][0] - ends[j][0]) * (ends[i][1] - ends[j][1]) < 0) n++;
+  for (const item of layer) {
+    for (const d of item.down) for (let at = d.at + 1; at < ended.length; at++) n += ended[at] || 0;
+    for (const d of item.down) ended[d.at] = (ended[d.at] || 0) + 1;
+  }
   return n;
 }
 const allCrossings = layers => layers.reduce((sum, l) => sum + crossings(l), 0);
@@ -149,7 +152,8 @@ function exchange(layers) {
 // inverted counts the edges of a and b that cross while a stands before b.
 function inverted(a, b) {
   let n = 0;
-  for (const side of ['up', 'down']) for (const v of a[side]) for (const w of b[side]) if (v.at > w.at) n++;
+  for (const v of a.up) for (const w of b.up) if (v.at > w.at) n++;
+  for (const v of a.down) for (const w of b.down) if (v.at > w.at) n++;
   return n;
 }
 
@@ -202,10 +206,10 @@ function place(layers, size, gap) {
   return most - least;
 }
 
-// layOut gives nodes their boxes and edges their curves. Across is along the layers:
+// layOut gives nodes their boxes and edges their curves, by their ranks. Across is along the layers:
 // left to right, or with vertical top to bottom.
-function layOut(names, edges, top, { width, vertical, nodeWidth, nodeHeight, gap, least }) {
-  const { layers, routes } = layered(names, edges, top);
+function layOut(names, edges, ranked, { width, vertical, nodeWidth, nodeHeight, gap, least }) {
+  const { layers, routes } = layered(names, edges, ranked);
   uncross(layers);
   const [along, across] = vertical ? [nodeHeight, nodeWidth] : [nodeWidth, nodeHeight],
     extent = place(layers, across, gap);

@@ -26,12 +26,16 @@ const edgeName = e => e.caller + '->' + e.callee;
 // topology draws the services and edges of a run with the figures of a phase. Its update
 // shows others in the same picture: only what is different changes, and nothing moves. figures
 // is set to write rate and p99 on every edge while there is room; pick is told of the service
-// or the edge that was clicked.
+// or the edge that was clicked. To draw many services takes the time of two frames: prepare works
+// out where everything goes, and fit draws it; held keeps it from being drawn before.
 function topology(run, phase, { figures = false, pick = null } = {}) {
   let shown = { run, phase },
-    picture = null;
+    picture = null,
+    prepared = null;
   const box = draws(220, width => {
-    picture = topologyAt(run, width, { figures, pick });
+    const plan = prepared && prepared.asked === width ? prepared : planOf(run, width);
+    prepared = null;
+    picture = topologyOf(run, plan, { figures, pick });
     picture.update(shown.run, shown.phase);
     return h(
       'div',
@@ -39,6 +43,9 @@ function topology(run, phase, { figures = false, pick = null } = {}) {
       picture.root,
     );
   });
+  box.prepare = () => {
+    prepared = planOf(run, Math.floor(box.clientWidth));
+  };
   box.update = (run, phase) => {
     shown = { run, phase };
     if (picture) picture.update(run, phase);
@@ -58,14 +65,16 @@ function nodeSize(run, width, depth, least) {
     : Math.max(96, Math.min(wanted, (width - 4 - (depth - 1) * least) / depth));
 }
 
-function topologyAt(run, width, { figures, pick }) {
+// planOf says where the nodes and edges of a run go on so much width.
+function planOf(run, width) {
   const names = [loadName, ...run.services.map(v => v.name)],
     edges = run.edges.map(e => ({ from: e.caller, to: e.callee, data: e })),
+    ranked = ranks(names, edges, loadName),
     vertical = width < 640,
-    depth = Math.max(1, ...Object.values(ranks(names, edges, loadName).rank)) + 1,
+    depth = Math.max(1, ...Object.values(ranked.rank)) + 1,
     few = edges.length <= crowded,
     least = vertical ? 52 : few ? 44 : 73;
-  const plan = layOut(names, edges, loadName, {
+  const plan = layOut(names, edges, ranked, {
     width,
     vertical,
     nodeWidth: nodeSize(run, width, depth, least),
@@ -73,6 +82,11 @@ function topologyAt(run, width, { figures, pick }) {
     gap: vertical ? 12 : 18,
     least,
   });
+  return { ...plan, asked: width, names, edges, few };
+}
+
+function topologyOf(run, plan, { figures, pick }) {
+  const { names, edges, few } = plan;
   const root = s('svg', {
     class: 'topology' + (few ? '' : ' crowded'),
     viewBox: `0 0 ${plan.width.toFixed(1)} ${plan.height.toFixed(1)}`,

@@ -135,9 +135,39 @@ const violationList = run =>
           h(
             'div',
             { class: 'mono soft that' },
-            [...v.keys, ...v.clients.map(k => 'key ' + k), ...v.traces.map(t => 'trace ' + t)].join(', '),
+            [...v.keys, ...v.clients.map(k => 'key ' + k)].join(', '),
+            v.traces.map((t, i) => [
+              i > 0 || v.keys.length + v.clients.length > 0 ? ', ' : '',
+              'trace ' + t,
+              inGrafana(run, t),
+            ]),
           ),
           v.requests.map(r => requestRow(run, r, r.ok ? 'ok, ' + r.status + ':' : r.error + ':')),
+        ),
+      ),
+    ),
+  );
+
+// grafanaLinks lead from each stretch of the run to the dashboards and the logs of that time.
+const grafanaLinks = run =>
+  h(
+    'details',
+    { class: 'plain', open: true },
+    h('summary', {}, 'In Grafana'),
+    h(
+      'ul',
+      { class: 'chain grafana' },
+      run.grafana.windows.map(w =>
+        h(
+          'li',
+          {},
+          h('b', {}, (w.fault ? '⚡︎ ' : '') + w.name),
+          [
+            ['lab', w.lab],
+            ['services', w.services],
+            ['edges', w.edges],
+            ['logs', w.logs],
+          ].map(([name, address], i) => [i > 0 ? ' · ' : ': ', elsewhere(address, name)]),
         ),
       ),
     ),
@@ -186,5 +216,6 @@ function verdictCard(run) {
           ),
         ),
       ),
+    run.grafana && grafanaLinks(run),
   );
 }

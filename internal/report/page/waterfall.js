@@ -7,6 +7,14 @@ const hueOf = (run, name) => {
   return i >= 0 ? (i * 137.5 + 200) % 360 : 30;
 };
 
+// elsewhere is a link that leaves the page.
+const elsewhere = (address, ...text) =>
+  h('a', { class: 'elsewhere', href: address, target: '_blank', rel: 'noopener noreferrer' }, ...text);
+// inGrafana links a trace, where the run's telemetry is in a Grafana's Tempo as well.
+const inGrafana = (run, id) =>
+  run.grafana &&
+  id && [' · ', elsewhere(run.grafana.trace.replace('TRACE_ID', encodeURIComponent(id)), 'open in Grafana')];
+
 function waterfall(run, request) {
   const trace = run.traces[request.trace];
   if (!trace)
@@ -18,6 +26,7 @@ function waterfall(run, request) {
             'The trace ',
             h('span', { class: 'mono' }, request.trace),
             ' is not on this page: none was kept, or the page has enough.',
+            inGrafana(run, request.trace),
           ]
         : 'The request has no trace.',
     );
@@ -50,6 +59,7 @@ function waterfall(run, request) {
       { class: 'small soft' },
       'trace ',
       h('span', { class: 'mono' }, request.trace),
+      inGrafana(run, request.trace),
       trace.dropped > 0 && ` · ${count(trace.dropped)} more spans left out`,
     ),
   );
