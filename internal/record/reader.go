@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"sort"
+	"strings"
 	"time"
 
 	"github.com/faultline-lab/faultline/loadgen"
@@ -47,11 +48,28 @@ func (run *Run) read() error {
 	if run.Events, err = readEvents(f); err != nil {
 		return err
 	}
+	if err := cutOff(run.Events, run.Meta.Events); err != nil {
+		return err
+	}
 	if run.Meta.Load.IsZero() {
 		run.Meta.Load = loadBegan(run.Plan, run.Events)
 	}
 	run.Results, err = readResults(run)
 	return err
+}
+
+// cutOff says what is missing of the events of a run that was closed; nil when nothing is.
+func cutOff(events []Event, written int) error {
+	n := len(events)
+	if n >= written {
+		return nil
+	}
+	text := "it has none"
+	if n > 0 {
+		last := events[n-1]
+		text = fmt.Sprintf("the last it has is %q, at %s", strings.Join(strings.Fields(last.Kind+" "+last.Name+" "+last.Text), " "), last.Time.Format(time.TimeOnly))
+	}
+	return fmt.Errorf("%s:%d: it is damaged: %d of %d events are missing; %s", EventsFile, n+1, written-n, written, text)
 }
 
 // loadBegan works out from the first phase when the load began, for a run that

@@ -61,6 +61,10 @@ type Meta struct {
 	Loss     telemetry.Loss `json:"loss"`
 	// ResultsSHA256 is the checksum of results.parquet, in hex; "" while there is none.
 	ResultsSHA256 string `json:"results_sha256,omitempty"`
+	// Events is how many events.jsonl holds, written by Close; 0 while the run goes on, and in records of before that was written.
+	Events int `json:"events,omitempty"`
+	// Grafana is the base URL of a Grafana whose programs hold the run's telemetry as well; "" where there is none.
+	Grafana string `json:"grafana,omitempty"`
 }
 
 // How a run ended. A directory says interrupted from its making on, until its

@@ -118,6 +118,7 @@ func TestRunComesBackAsItWasWritten(t *testing.T) {
 	if !reflect.DeepEqual(run.Events, events) {
 		t.Errorf("events: got\n%+v\nwant\n%+v", run.Events, events)
 	}
+	final.Events = len(events)
 	if final.ResultsSHA256 = run.Meta.ResultsSHA256; len(final.ResultsSHA256) != 64 {
 		t.Errorf("the checksum is %q", final.ResultsSHA256)
 	}
@@ -350,6 +351,9 @@ func TestOpenSaysWhatIsWrong(t *testing.T) {
 		{"no system", remove(SystemFile), "system.json is missing"},
 		{"no events", remove(EventsFile), "events.jsonl is missing"},
 		{"event damaged", write(EventsFile, "{}\n\n{x}\n{}\n"), "events.jsonl:3: invalid character 'x'"},
+		{"events cut within a line", cut(EventsFile, 10), `events.jsonl:2: it is damaged: 1 of 2 events are missing; the last it has is "phase warmup started", at 12:00:00`},
+		{"events cut at a line's end", write(EventsFile, `{"kind":"fault","name":"slow","text":"felt"}`+"\n"), `events.jsonl:2: it is damaged: 1 of 2 events are missing; the last it has is "fault slow felt"`},
+		{"events empty", write(EventsFile, ""), "events.jsonl:1: it is damaged: 2 of 2 events are missing; it has none"},
 		{"no results", remove(ResultsFile), "results.parquet is missing"},
 		{"results cut", cut(ResultsFile, 300), "results.parquet is damaged: it is not the file that was recorded"},
 		{"results empty", write(ResultsFile, ""), "results.parquet is damaged"},
@@ -360,6 +364,8 @@ func TestOpenSaysWhatIsWrong(t *testing.T) {
 			for i := range 100 {
 				must(t, w.Result(result(i, time.Duration(i)*time.Millisecond)))
 			}
+			must(t, w.Event(Event{Time: began, Kind: EventPhase, Name: "warmup", Text: "started"}))
+			must(t, w.Event(Event{Time: began, Kind: EventPhase, Name: "warmup", Text: "ended"}))
 			must(t, w.Close(completed(w)))
 			test.damage(t, w.Dir())
 			_, err := Open(w.Dir())

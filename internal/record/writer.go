@@ -40,6 +40,7 @@ type Writer struct {
 // have left half a line, nothing more is written: what stands before stays readable.
 type lines struct {
 	file io.WriteCloser
+	n    int // written whole
 	err  error
 }
 
@@ -51,7 +52,9 @@ func (l *lines) append(v any) error {
 	if err != nil {
 		return err
 	}
-	_, l.err = l.file.Write(append(line, '\n'))
+	if _, l.err = l.file.Write(append(line, '\n')); l.err == nil {
+		l.n++
+	}
 	return l.err
 }
 
@@ -146,12 +149,14 @@ func (w *Writer) openLines(name string) (*lines, error) {
 
 // writeJSON replaces a file in one step, so that a reader or a crash never
 // meets half of it.
-func (w *Writer) writeJSON(name string, v any) error {
+func (w *Writer) writeJSON(name string, v any) error { return writeJSON(w.dir, name, v) }
+
+func writeJSON(dir, name string, v any) error {
 	data, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
 		return fmt.Errorf("writing %s: %w", name, err)
 	}
-	return replace(filepath.Join(w.dir, name), func(f io.Writer) error {
+	return replace(filepath.Join(dir, name), func(f io.Writer) error {
 		_, err := f.Write(append(data, '\n'))
 		return err
 	})
@@ -274,6 +279,7 @@ func (w *Writer) Close(meta Meta) error {
 		meta.Load = w.meta.Load
 	}
 	w.meta = meta
+	w.meta.Events = w.events.n
 	err := w.closeFiles()
 	if err == nil {
 		w.meta.ResultsSHA256, err = w.packResults()
@@ -283,6 +289,23 @@ func (w *Writer) Close(meta Meta) error {
 	}
 	if err := os.Remove(filepath.Join(w.dir, SpoolFile)); err != nil {
 		return fmt.Errorf("removing the spool of results: %w", err)
+	}
+	return nil
+}
+
+// NoteGrafana notes in the record of a run that has ended which Grafana's programs hold its telemetry as well,
+// by Grafana's base URL. Everything else stays.
+func NoteGrafana(dir, base string) error {
+	meta, err := readMeta(dir)
+	if err != nil {
+		return fmt.Errorf("noting the Grafana in run %s: %w", dir, err)
+	}
+	if meta.Grafana == base {
+		return nil
+	}
+	meta.Grafana = base
+	if err := writeJSON(dir, MetaFile, meta); err != nil {
+		return fmt.Errorf("noting the Grafana in run %s: %w", dir, err)
 	}
 	return nil
 }
