@@ -33,7 +33,8 @@ RUN is a directory, or its name below runs/; runs/latest is the newest.
   --pyroscope   takes profiles.
 
 What has no address is not sent. 'make up RUN=...' starts the full stack and does all
-of it. Sending a run twice does no harm, but that profiles are added up.
+of it. The record notes the Grafana, so that a report made from then on ('faultline
+report RUN') leads from each trace and phase to it. Sending a run twice does no harm, but that profiles are added up.
 
 Exit codes: 0 when everything was taken, 64 usage, 70 when something could not be
 sent or was refused, 3 after Ctrl-C.`,
@@ -73,7 +74,9 @@ func replayAll(ctx context.Context, out, progress io.Writer, dirs []string, to r
 		if errors.Is(err, replay.ErrNowhere) {
 			return usage(fmt.Errorf("replay: %w: give --otlp, --prometheus, --loki or --pyroscope ('faultline replay --help' says more)", err))
 		}
-		printReplay(out, report, grafana)
+		if printReplay(out, report, grafana) {
+			failed = append(failed, record.NoteGrafana(dir, grafana))
+		}
 		if ctx.Err() != nil {
 			fmt.Fprintln(progress, "interrupted: what is listed was sent, the rest was not")
 			return &codedError{code: exitInconclusive}
@@ -86,13 +89,12 @@ func replayAll(ctx context.Context, out, progress io.Writer, dirs []string, to r
 	return nil
 }
 
-// printReplay says what was sent of a run, and where to look at it.
-func printReplay(out io.Writer, report replay.Report, grafana string) {
+// printReplay says what was sent of a run, and where to look at it, if anything was.
+func printReplay(out io.Writer, report replay.Report, grafana string) (sent bool) {
 	if len(report.Parts) == 0 {
-		return
+		return false
 	}
 	fmt.Fprintln(out, report.Run.ID)
-	sent := false
 	for _, p := range report.Parts {
 		line := fmt.Sprintf("  %-12s %9d sent", p.What, p.Sent)
 		if p.What == replay.Verdict {
@@ -113,6 +115,7 @@ func printReplay(out io.Writer, report replay.Report, grafana string) {
 		const margin = 20 * time.Second // the verdict comes after the end
 		fmt.Fprintf(out, "  %s/d/faultline-lab?from=%d&to=%d\n", grafana, report.From.UnixMilli(), report.To.Add(margin).UnixMilli())
 	}
+	return sent
 }
 
 // sending is the line that tells how far it is, where there is a terminal.

@@ -46,6 +46,18 @@ const inspectAnswer = `[
  {"Id": "1", "Name": "/faultline-bank-1", "State": {"Status": "exited", "ExitCode": 137}, "Config": {"Labels": {"com.docker.compose.service": "bank"}}}
 ]`
 
+func TestGrafana(t *testing.T) {
+	stack := &Stack{}
+	l := New(Config{System: &system.System{}, Stack: stack})
+	if got := l.Grafana(); got != "" {
+		t.Errorf("a stack without one has it at %s", got)
+	}
+	stack.Containers = []Container{{Service: "grafana", Ports: map[int]string{3000: "127.0.0.1:3001"}}}
+	if got := l.Grafana(); got != "http://127.0.0.1:3001" {
+		t.Errorf("got %s", got)
+	}
+}
+
 func TestFind(t *testing.T) {
 	engine(t, "case $1 in ps) echo 1; echo 2;; inspect) cat <<'X'\n"+inspectAnswer+"\nX\n;; esac")
 	stack, err := Find(t.Context(), "faultline")

@@ -88,7 +88,16 @@ const (
 	tempoHost, tempoPort           = "tempo", 3200
 	lokiHost, lokiPort             = "loki", 3100
 	collectorHost                  = "otelcol"
+	grafanaHost, grafanaPort       = "grafana", 3000
 )
+
+// Grafana is where this machine reaches the stack's Grafana, which shows what the stack has received; "" where there is none.
+func (l *Launcher) Grafana() string {
+	if c, _ := l.cfg.Stack.Container(grafanaHost); c.Ports[grafanaPort] != "" {
+		return "http://" + c.Ports[grafanaPort]
+	}
+	return ""
+}
 
 // OTLP is where containers of the stack send traces and logs.
 func (l *Launcher) OTLP() string {
