@@ -21,6 +21,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
@@ -201,7 +202,7 @@ func TestWatcher(t *testing.T) {
 		{"nobody", gone.URL, 500, "asking the nats server"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			handler, err := newWatcher(test.base)
+			handler, err := newWatcher(test.base, prometheus.NewRegistry())
 			if err != nil {
 				t.Fatal(err)
 			}

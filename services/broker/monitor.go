@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -11,8 +12,9 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/faultline-lab/faultline/observability"
 )
 
 // Watch serves the metrics of a NATS server that is another program, as Run serves those of its own, until ctx
@@ -23,11 +25,19 @@ func Watch(ctx context.Context, env map[string]string) error {
 	if env["MONITOR_URL"] == "" {
 		return fmt.Errorf("running broker-metrics: MONITOR_URL is not set: the address of a NATS server's monitoring port, such as http://127.0.0.1:8222")
 	}
-	handler, err := newWatcher(env["MONITOR_URL"])
+	cfg := observability.ConfigFromEnv(func(name string) string { return env[name] })
+	if cfg.Service == "" {
+		cfg.Service = "broker-metrics"
+	}
+	telemetry, err := observability.Setup(ctx, cfg)
 	if err != nil {
 		return fmt.Errorf("running broker-metrics: %w", err)
 	}
-	if err := serveAdmin(ctx, env, handler); err != nil {
+	handler, err := newWatcher(env["MONITOR_URL"], telemetry.Registry)
+	if err == nil {
+		err = serveAdmin(ctx, env, handler)
+	}
+	if err = errors.Join(err, telemetry.Shutdown(context.WithoutCancel(ctx))); err != nil {
 		return fmt.Errorf("running broker-metrics: %w", err)
 	}
 	return nil
@@ -35,18 +45,13 @@ func Watch(ctx context.Context, env map[string]string) error {
 
 // newWatcher serves metrics. A server that does not answer makes /metrics fail: it then counts as down, and not
 // the program that asks it.
-func newWatcher(base string) (http.Handler, error) {
-	registry := prometheus.NewRegistry()
+func newWatcher(base string, registry *prometheus.Registry) (http.Handler, error) {
 	source := monitor{base: strings.TrimSuffix(base, "/"), client: &http.Client{Timeout: monitorWithin}}
 	if err := registry.Register(newCollector(source)); err != nil {
-		return nil, err
-	}
-	// How much memory it needs: it runs beside what it watches.
-	if err := registry.Register(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("registering broker metrics: %w", err)
 	}
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{EnableOpenMetrics: true, ErrorHandling: promhttp.HTTPErrorOnError}))
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })
 	return mux, nil
 }
