@@ -49,6 +49,18 @@ test-postgres: ## Run the tests of the stores on a real PostgreSQL, where there 
 test-compose: build ## Bring the stack up for real and run cascade-failure against it, where there is a container engine
 	@deploy/docker/test-compose
 
+# Where the programs of a full stack that is up are reached, and the runs to send there: directories, separated by commas.
+test-stack: export FAULTLINE_PROMETHEUS ?= http://127.0.0.1:$(or $(PROMETHEUS_PORT),9090)
+test-stack: export FAULTLINE_TEMPO ?= http://127.0.0.1:$(or $(TEMPO_PORT),3200)
+test-stack: export FAULTLINE_LOKI ?= http://127.0.0.1:$(or $(LOKI_PORT),3100)
+test-stack: export FAULTLINE_OTLP ?= http://127.0.0.1:$(or $(OTLP_PORT),4318)
+.PHONY: test-stack
+test-stack: build ## Ask a full stack that is up whatever dashboards, alerts, data sources and checks ask (RUNS: send these, not two new ones)
+	@runs="$(RUNS)"; if [ -z "$$runs" ]; then \
+	  bin/faultline run dashboards/testdata/tour.yaml --no-page || [ $$? -le 3 ]; \
+	  runs="$$(ls -d $(CURDIR)/runs/*-tour-naive | tail -1),$$(ls -d $(CURDIR)/runs/*-tour-guarded | tail -1)"; fi; \
+	  FAULTLINE_RUNS="$$runs" $(GO) test ./dashboards -run '^TestStack$$' -count=1 -v
+
 .PHONY: crash
 crash: build ## Kill every stateful process of the shop at random under load, 56 kills, and check the data (ARGS: --kills, --seed)
 	@bin/faultline crash $(ARGS)
