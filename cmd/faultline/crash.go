@@ -121,14 +121,14 @@ type victim struct {
 }
 
 // How a crash test goes on: the time from one kill to the next, and how long a process stays dead. Two that are
-// dead at once are part of it.
+// dead at once, of different services, are part of it.
 const (
 	crashBegins = 3 * time.Second
 	leastGap    = 600 * time.Millisecond
 	mostGap     = 3 * time.Second
 	leastDead   = 100 * time.Millisecond
 	mostDead    = time.Second
-	reviveFor   = 3 * time.Second // before the same process is killed again
+	reviveFor   = 3 * time.Second // before a process of the same service is killed again
 	crashRest   = 8 * time.Second
 )
 
@@ -136,7 +136,7 @@ const (
 func crashScenario(name string, victims []victim, flags crashFlags) string {
 	random := rand.New(rand.NewPCG(flags.seed, 0xc7a5))
 	var faults strings.Builder
-	at, free := crashBegins, map[victim]time.Duration{}
+	at, free := crashBegins, map[string]time.Duration{} // by service: nothing is done to one of which a replica is still dead
 	var turn []victim
 	for n := range flags.kills {
 		if len(turn) == 0 {
@@ -145,9 +145,9 @@ func crashScenario(name string, victims []victim, flags crashFlags) string {
 		}
 		v := turn[0]
 		turn = turn[1:]
-		at = max(at+leastGap+drawn(random, mostGap-leastGap), free[v]).Round(time.Millisecond)
+		at = max(at+leastGap+drawn(random, mostGap-leastGap), free[v.service]).Round(time.Millisecond)
 		dead := (leastDead + drawn(random, mostDead-leastDead)).Round(time.Millisecond)
-		free[v] = at + dead + reviveFor
+		free[v.service] = at + dead + reviveFor
 		fmt.Fprintf(&faults, "  kill-%03d: {kill: {service: %s, replica: %d}, at: %s, for: %s}\n", n+1, v.service, v.replica, at, dead)
 	}
 	length := (at + mostDead + reviveFor).Round(time.Second)
