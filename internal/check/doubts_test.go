@@ -27,3 +27,33 @@ func TestDoubtsOfARunAlone(t *testing.T) {
 		t.Errorf("got %q, the verdict has %q", got, want)
 	}
 }
+
+// TestBrokenDataIsBroken wants a fail from a run whose data is broken even where its fault was not felt, and from none else.
+func TestBrokenDataIsBroken(t *testing.T) {
+	for _, test := range []struct {
+		name, that string
+		broken     int
+		want       check.Outcome
+	}{
+		{"broken", "violations() == 0", 2, check.Fail},
+		{"sound", "violations() == 0", 0, check.Inconclusive},
+		{"as it was to be", "violations() >= 1", 2, check.Inconclusive},
+		{"less than was to be", "violations() >= 5", 2, check.Inconclusive},
+	} {
+		run := newRun(expectation("", test.that), expectation("", "goodput(browse) < 1%"))
+		run.Events = slices.DeleteFunc(run.Events, func(e record.Event) bool { return e.Text == "felt" })
+		for i := range run.Events {
+			if run.Events[i].Kind != record.EventAudit {
+				continue
+			}
+			violations := []any{}
+			for range test.broken {
+				violations = append(violations, map[string]any{"invariant": "money", "detail": "3 lost"})
+			}
+			run.Events[i].Data = map[string]any{"violations": violations, "settled": true}
+		}
+		if v := judge(t, run, nil); v.Outcome != test.want || len(v.Reasons) != 1 {
+			t.Errorf("%s: got %s, %q, want %s", test.name, v.Outcome, v.Reasons, test.want)
+		}
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/faultline-lab/faultline/internal/figure"
 	"github.com/faultline-lab/faultline/internal/measure"
@@ -36,9 +37,12 @@ func Judge(ctx context.Context, run *record.Run, metrics measure.Metrics) (*Verd
 }
 
 // conclude lets the worst finding win, unless the run as a whole proves
-// nothing.
+// nothing. Data that is broken stays broken, whatever else the run was.
 func conclude(v *Verdict) Outcome {
 	if len(v.Reasons) > 0 {
+		if slices.ContainsFunc(v.Findings, tooManyBroken) {
+			return Fail
+		}
 		return Inconclusive
 	}
 	outcomes := make([]Outcome, 0, len(v.Findings))
@@ -46,6 +50,12 @@ func conclude(v *Verdict) Outcome {
 		outcomes = append(outcomes, f.Outcome)
 	}
 	return worst(outcomes)
+}
+
+// tooManyBroken tells whether more invariants are broken than were to be.
+func tooManyBroken(f Finding) bool {
+	c, err := grammar.Parse(f.That)
+	return err == nil && c.Measure.Name == "violations" && f.Outcome == Fail && f.Value.Number > c.Wanted
 }
 
 // find measures one expectation and compares.

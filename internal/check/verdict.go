@@ -10,7 +10,8 @@
 // Before that stands the question whether the run was the experiment that was
 // planned. A generator that lagged, a fault that was not felt, a run that was cut
 // short: then the numbers do not speak of the system, and the verdict is inconclusive
-// even where an expectation failed. Verdict.Reasons says why.
+// even where an expectation failed. Verdict.Reasons says why. One expectation is left out of that: an
+// invariant that is broken was broken by the system, whether or not the fault was felt that was to try it.
 //
 // It computes no numbers; package measure does.
 package check

@@ -27,7 +27,11 @@ func Markdown(w io.Writer, verdicts ...*check.Verdict) error {
 func markdownOf(b *strings.Builder, v *check.Verdict) {
 	fmt.Fprintf(b, "## %s: **%s**\n", inline(suiteName(v)), v.Outcome)
 	if len(v.Reasons) > 0 {
-		b.WriteString("\nThis run proves nothing about the system:\n\n")
+		if v.Outcome == check.Fail { // by an invariant that is broken
+			b.WriteString("\nThis run proves nothing else about the system:\n\n")
+		} else {
+			b.WriteString("\nThis run proves nothing about the system:\n\n")
+		}
 		bullets(b, v.Reasons)
 	}
 	if len(v.Findings) > 0 {
