@@ -24,8 +24,9 @@ TARGET ?= local
 scenario: build ## Run every variant of scenario NAME and print the verdict (TARGET=compose: on the stack; ARGS: flags of 'faultline run')
 	@bin/faultline run $(NAME) --target $(TARGET) $(ARGS)
 
-# The stack of containers: docs/full-stack.md. PROFILE: core, full or elk; CHAOS=1: the lab may kill its containers.
-PROFILE ?= core
+# The stack of containers: docs/full-stack.md. PROFILE: core, full or elk; CHAOS=1: the lab may kill its containers;
+# RUN: a recorded run (several, separated by blanks) to send to the full stack once it is up.
+PROFILE ?= $(if $(RUN),full,core)
 COMPOSE = docker compose --env-file deploy/docker/$(PROFILE).env --file compose.yaml $(if $(CHAOS),--file compose.chaos.yaml)
 .PHONY: images
 images: ## Build the images of the stack that are ours
@@ -33,9 +34,12 @@ images: ## Build the images of the stack that are ours
 	docker build --quiet --file deploy/docker/Dockerfile --target lab --build-arg VERSION=$(VERSION) --tag faultline-lab:local .
 
 .PHONY: up
-up: ## Bring up the stack of containers and wait until it is ready (PROFILE=core, full or elk)
+up: $(if $(RUN),build) ## Bring up the stack of containers and wait until it is ready (PROFILE=core, full or elk; RUN: send a run there)
 	@docker image inspect faultline-shop:local faultline-lab:local >/dev/null 2>&1 || $(MAKE) images
 	$(COMPOSE) up --detach --wait --no-build --remove-orphans
+	@[ -z "$(RUN)" ] || { bin/faultline replay $(RUN) --otlp http://127.0.0.1:$(or $(OTLP_PORT),4318) \
+	  --prometheus http://127.0.0.1:$(or $(PROMETHEUS_PORT),9090) --pyroscope http://127.0.0.1:$(or $(PYROSCOPE_PORT),4040) \
+	  --grafana http://127.0.0.1:$(or $(GRAFANA_PORT),3000) && bin/faultline report --output runs/replayed.html $(RUN); }
 
 .PHONY: down
 down: ## Take the stack down, with all that it holds
