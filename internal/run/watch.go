@@ -82,10 +82,46 @@ func (r *runner) audit(ctx context.Context) {
 	if probe == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, auditWithin)
-	defer cancel()
-	answer, text := settled(ctx, r.rig.client(), "http://"+r.rig.adminAddr(probe.Service)+probe.Get, auditEvery)
+	question := func(service string) (map[string]any, string) {
+		ctx, cancel := context.WithTimeout(ctx, auditWithin)
+		defer cancel()
+		return settled(ctx, r.rig.client(), "http://"+r.rig.adminAddr(service)+probe.Get, auditEvery)
+	}
+	answer, text := question(probe.Service)
+	for _, service := range probe.Also {
+		if answer == nil {
+			break // it says already that the audit came to nothing
+		}
+		more, said := question(service)
+		if !addAnswer(answer, service, more) {
+			text = service + ": " + said
+		}
+	}
 	r.event(record.Event{Kind: record.EventAudit, Name: "invariants", Text: text, Data: answer})
+}
+
+// addAnswer adds what a further service found to an audit's answer, and says whether that service had an answer, and had settled.
+// Without it the whole has not settled: what is broken stays so, and what is not may be yet.
+func addAnswer(answer map[string]any, service string, more map[string]any) bool {
+	if found, ok := more["violations"].([]any); ok {
+		all, _ := answer["violations"].([]any)
+		answer["violations"] = append(all, found...)
+	}
+	checked, _ := answer["checked"].(map[string]any)
+	if checked == nil {
+		checked = map[string]any{}
+		answer["checked"] = checked
+	}
+	if counts, ok := more["checked"].(map[string]any); ok {
+		for what, n := range counts {
+			checked[service+" "+what] = n
+		}
+	}
+	done, _ := more["settled"].(bool)
+	if !done {
+		answer["settled"] = false
+	}
+	return done
 }
 
 // settled asks until the answer says that the system has come to rest, or ctx

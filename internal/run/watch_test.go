@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"reflect"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -68,6 +69,32 @@ func TestSettled(t *testing.T) {
 			}
 			if wanted, _ := json.Marshal(want); string(got) != string(wanted) || !strings.HasPrefix(text, test.text) {
 				t.Errorf("got %s, %q; want %s, %q", got, text, wanted, test.text)
+			}
+		})
+	}
+}
+
+func TestAddAnswer(t *testing.T) {
+	for _, test := range []struct {
+		name, answer, more, want string
+		done                     bool
+	}{
+		{"sound", `{"violations":[],"checked":{"orders":2},"settled":true}`, `{"violations":[],"checked":{"told":3},"settled":true}`,
+			`{"violations":[],"checked":{"orders":2,"mail told":3},"settled":true}`, true},
+		{"both found some", `{"violations":["a"],"settled":true}`, `{"violations":["b"],"settled":true}`, `{"violations":["a","b"],"checked":{},"settled":true}`, true},
+		{"the other is not settled", `{"violations":["a"],"settled":true}`, `{"violations":["b"],"settled":false}`, `{"violations":["a","b"],"checked":{},"settled":false}`, false},
+		{"the other did not answer", `{"violations":[],"settled":true}`, `null`, `{"violations":[],"checked":{},"settled":false}`, false},
+		{"the first is not settled", `{"violations":[],"settled":false}`, `{"violations":[],"settled":true}`, `{"violations":[],"checked":{},"settled":false}`, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var answer, more, want map[string]any
+			for text, into := range map[string]*map[string]any{test.answer: &answer, test.more: &more, test.want: &want} {
+				if err := json.Unmarshal([]byte(text), into); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if done := addAnswer(answer, "mail", more); done != test.done || !reflect.DeepEqual(answer, want) {
+				t.Errorf("got %v, %v; want %v, %v", answer, done, want, test.done)
 			}
 		})
 	}

@@ -138,8 +138,9 @@ type probesFile struct {
 }
 
 type probeFile struct {
-	Service string `yaml:"service,required" about:"the service that is asked, on its admin port"`
-	Get     string `yaml:"get,required" about:"the path, such as /audit"`
+	Service string   `yaml:"service,required" about:"the service that is asked, on its admin port"`
+	Get     string   `yaml:"get,required" about:"the path, such as /audit"`
+	Also    []string `yaml:"also" about:"further services that are asked the same for their own part; the violations that they find are added"`
 }
 
 // loader turns the document into a System and gathers what is wrong.
@@ -335,8 +336,14 @@ func (l *loader) probe(path string, in *probeFile) *Probe {
 	if in.Service != "" {
 		l.known(path+".service", in.Service)
 	}
+	for i, name := range in.Also {
+		at := fmt.Sprintf("%s.also[%d]", path, i)
+		if l.known(at, name) && (name == in.Service || slices.Contains(in.Also[:i], name)) {
+			l.src.Fail(at, fmt.Sprintf("%s is asked twice", name), "")
+		}
+	}
 	l.path(path+".get", in.Get)
-	return &Probe{Service: in.Service, Get: in.Get}
+	return &Probe{Service: in.Service, Get: in.Get, Also: in.Also}
 }
 
 func (l *loader) alerts(sys *System, readFile func(string) ([]byte, error)) {

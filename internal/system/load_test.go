@@ -96,7 +96,7 @@ func TestLoadJourneys(t *testing.T) {
 	if !reflect.DeepEqual(sys.Journeys, want) {
 		t.Errorf("got  %+v\nwant %+v", sys.Journeys, want)
 	}
-	if got := *sys.Probes.Invariants; got != (system.Probe{Service: "back", Get: "/audit"}) {
+	if got := *sys.Probes.Invariants; !reflect.DeepEqual(got, system.Probe{Service: "back", Get: "/audit", Also: []string{"front"}}) {
 		t.Errorf("got %+v", got)
 	}
 	if string(sys.Alerts) != rules || !slices.Equal(sys.AlertNames(), []string{"HighErrorRate", "Slow"}) {

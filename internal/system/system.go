@@ -119,6 +119,8 @@ type Probes struct {
 type Probe struct {
 	Service string `json:"service"`
 	Get     string `json:"get"`
+	// Also are services that are asked the same for their own part; what they answer is added.
+	Also []string `json:"also,omitempty"`
 }
 
 // Service returns the named service, or nil.

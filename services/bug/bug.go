@@ -24,12 +24,14 @@ const (
 	DoubleCompensation  Name = "double-compensation"
 	ForgetRefund        Name = "forget-refund"
 	FalseAck            Name = "false-ack"
+	FalseRefusal        Name = "false-refusal"
 	DuplicateOrder      Name = "duplicate-order"
 	PublishBeforeCommit Name = "publish-before-commit"
 	LostOutbox          Name = "lost-outbox"
 	AckBeforeEffect     Name = "ack-before-effect"
 	Oversell            Name = "oversell"
 	StaleSoldOut        Name = "stale-sold-out"
+	CoarseDedup         Name = "coarse-dedup"
 )
 
 // Bug is one seeded bug.
@@ -50,12 +52,14 @@ func Catalog() []Bug {
 		{DoubleCompensation, "payments", "Sends each refund under a new key, so that a repeated one gives the money back again.", lost, "not-repeated", "charged-once"},
 		{ForgetRefund, "orders", "Takes a charge that was not answered for one that was not made, and gives nothing back.", lost, "not-repeated", "saga-whole"},
 		{FalseAck, "gateway", "Tells the customer 201 when orders did not answer: it will have worked.", lost, "not-repeated", "acknowledged-lost"},
+		{FalseRefusal, "gateway", "Tells the customer 409 when orders did not answer: it will not have worked.", lost, "not-repeated", "refused-done"},
 		{DuplicateOrder, "orders", "Does not look at the customer's idempotency key: a repeated request is another order.", lost, "repeated", "done-once"},
 		{PublishBeforeCommit, "orders", "Announces an order as soon as it is paid, before that is written down.", crash, "correct", "event-once"},
 		{LostOutbox, "orders", "Keeps events in memory and writes them into the outbox a while after the order is confirmed.", crash, "correct", "event-once"},
 		{AckBeforeEffect, "shipping", "Acknowledges a message before it has handled it.", crash, "correct", "effect-lost"},
 		{Oversell, "inventory", "Reserves without asking whether there is enough.", partition, "correct", "stock-conserved"},
 		{StaleSoldOut, "inventory", "Remembers that a product was sold out, and does not notice when stock comes back.", partition, "correct", "linearizable"},
+		{CoarseDedup, "notifications", "Knows a repeated message by its order alone: that it was shipped is taken for what was told already.", lost, "repeated", "effect-lost"},
 	}
 }
 

@@ -66,6 +66,9 @@ func (g *gateway) placeOrder(w http.ResponseWriter, r *http.Request, accountID s
 	if err != nil && g.bug == bug.FalseAck && status.Code(err) == codes.Unavailable {
 		order, err = &ordersv1.Order{Id: "o-" + key, State: "accepted", Lines: toLines(req.Lines), TotalCents: total}, nil
 	}
+	if err != nil && g.bug == bug.FalseRefusal && status.Code(err) == codes.Unavailable {
+		return refuse(http.StatusConflict, "the order was not placed")
+	}
 	if err != nil {
 		return upstream("orders", err)
 	}

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/faultline-lab/faultline/services/bug"
 	"github.com/faultline-lab/faultline/services/events"
 	"github.com/faultline-lab/faultline/services/kit"
 	"github.com/faultline-lab/faultline/services/kit/broker"
@@ -42,7 +43,11 @@ func build(ctx context.Context, rt *kit.Runtime) (*kit.Parts, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &handler{book: &book{db: db}, door: rt.Door.Do, log: rt.Log}
+	wrong, err := bug.In(rt.Env, name, rt.Log)
+	if err != nil {
+		return nil, err
+	}
+	h := &handler{book: &book{db: db}, broker: client, door: rt.Door.Do, log: rt.Log, bug: wrong}
 	return &kit.Parts{
 		HTTP:  h.routes(),
 		Admin: map[string]http.Handler{"GET /audit": http.HandlerFunc(h.audit)},
