@@ -94,7 +94,7 @@ func checkTogether(kind string, raw map[string]any, values parameter.Values) []p
 	case Admin:
 		return checkAdmin(values)
 	}
-	return checkRequest(kind, values)
+	return checkRequest(kind, raw, values)
 }
 
 // targetReader reads the parameters that name the target and keeps what is wrong with them.

@@ -159,6 +159,9 @@ func TestCheckRefuses(t *testing.T) {
 		{"a spike of nothing", "spike", `{load: browse}`, "", "want exactly one of rate, factor", ""},
 		{"a spike of both", "spike", `{load: browse, rate: 1/s, factor: 2}`, "", "want exactly one of rate, factor", ""},
 		{"an error of no kind", "error", `{edge: a->b}`, "", "want status on an edge that speaks HTTP, code on one that speaks gRPC", ""},
+		{"an error of a kind that there is not", "error", `{edge: a->b, code: UNAVALABLE}`, "code", `"UNAVALABLE" is not permitted; did you mean "UNAVAILABLE"; permitted: CANCELLED, UNKNOWN, INVALID_ARGUMENT, ` +
+			`DEADLINE_EXCEEDED, NOT_FOUND, ALREADY_EXISTS, PERMISSION_DENIED, RESOURCE_EXHAUSTED, FAILED_PRECONDITION, ABORTED, OUT_OF_RANGE, UNIMPLEMENTED, INTERNAL, UNAVAILABLE, DATA_LOSS, UNAUTHENTICATED`,
+			"the gRPC code, on an edge that speaks gRPC"},
 		{"an error that is none", "error", `{edge: a->b, status: 200}`, "status", "200 is below the least permitted value, 400", ""},
 		{"a share of nothing", "lose_answer", `{edge: a->b, ratio: 0}`, "ratio", "0 is below the least permitted value, 0.0001", ""},
 		{"a negative delay of requests", "delay", `{edge: a->b, delay: 1s, jitter: 2s}`, "jitter", "2s is more than delay, 1s: a delay cannot be negative", ""},

@@ -78,11 +78,11 @@ func requestParams(own ...parameter.Parameter) []parameter.Parameter {
 }
 
 // checkRequest checks what concerns more than one parameter of a request fault.
-func checkRequest(kind string, values parameter.Values) []parameter.Problem {
+func checkRequest(kind string, raw map[string]any, values parameter.Values) []parameter.Problem {
 	switch {
 	case kind == RequestDelay && values.Has("delay") && values.Duration("jitter") > values.Duration("delay"):
 		return []parameter.Problem{{Name: "jitter", Message: fmt.Sprintf("%s is more than delay, %s: a delay cannot be negative", values.Duration("jitter"), values.Duration("delay"))}}
-	case kind == RequestError && !values.Has("status") && !values.Has("code"):
+	case kind == RequestError && raw["status"] == nil && raw["code"] == nil:
 		return []parameter.Problem{{Message: "want status on an edge that speaks HTTP, code on one that speaks gRPC"}}
 	}
 	return nil

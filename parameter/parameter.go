@@ -121,6 +121,9 @@ func (p Parameter) parse(v any) (any, error) {
 			return nil, fmt.Errorf("%v is not a text", v)
 		}
 		if len(p.Allowed) > 0 && !slices.Contains(p.Allowed, s) {
+			if near := Nearest(s, p.Allowed); near != "" {
+				return nil, fmt.Errorf("%q is not permitted; did you mean %q; permitted: %s", s, near, strings.Join(p.Allowed, ", "))
+			}
 			return nil, fmt.Errorf("%q is not permitted; permitted: %s", s, strings.Join(p.Allowed, ", "))
 		}
 		return s, nil

@@ -66,6 +66,7 @@ func TestOne(t *testing.T) {
 		{"text", of(parameter.Text), "x", "x", ""},
 		{"text number", of(parameter.Text), 5, nil, "5 is not a text"},
 		{"text not permitted", parameter.Parameter{Type: parameter.Text, Allowed: []string{"a", "b"}}, "c", nil, `"c" is not permitted; permitted: a, b`},
+		{"text misspelt", parameter.Parameter{Type: parameter.Text, Allowed: []string{"UNKNOWN", "UNAVAILABLE"}}, "UNAVALABLE", nil, `"UNAVALABLE" is not permitted; did you mean "UNAVAILABLE"; permitted: UNKNOWN, UNAVAILABLE`},
 		{"boolean", of(parameter.Boolean), true, true, ""},
 		{"boolean text", of(parameter.Boolean), "yes", nil, "yes is not true or false"},
 		{"texts", of(parameter.Texts), []any{"a", "b"}, []any{"a", "b"}, ""},

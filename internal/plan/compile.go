@@ -124,6 +124,9 @@ func (c *compiler) fail(path, message, hint string) { c.src.Fail(path, message, 
 // unknown adds the error that nothing goes by a name, in the words that every such error has.
 func (c *compiler) unknown(path, what, name string, known []string) {
 	message, hint := strictyaml.Unknown(what, name, known)
+	if from, to, is := strings.Cut(name, "->"); is && slices.Contains(known, to+"->"+from) {
+		hint = fmt.Sprintf("did you mean %q? An edge goes from the caller to the callee", to+"->"+from)
+	}
 	c.fail(path, message, hint)
 }
 

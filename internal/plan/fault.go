@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/faultline-lab/faultline/chaos"
@@ -146,6 +147,21 @@ func (c *compiler) replica(path, service string, replica int) {
 	}
 }
 
+// edgesOf says which edges the services of some groups have.
+func (c *compiler) edgesOf(groups [][]string) string {
+	services := slices.Concat(groups...)
+	var names []string
+	for _, e := range c.sys.Edges() {
+		if slices.Contains(services, e.Caller) || slices.Contains(services, e.Callee) {
+			names = append(names, e.String())
+		}
+	}
+	if len(names) == 0 {
+		return "they have no edges at all"
+	}
+	return "their edges are " + strings.Join(names, ", ")
+}
+
 func (c *compiler) between(path string, groups [][]string) []chaos.Edge {
 	known := append(c.serviceNames(), system.LoadCaller)
 	for i, group := range groups {
@@ -157,7 +173,7 @@ func (c *compiler) between(path string, groups [][]string) []chaos.Edge {
 	}
 	edges := chaos.Between(groups, c.sys.Edges())
 	if len(edges) == 0 && !c.src.Failed(path) {
-		c.fail(path, "no edge goes from one group to another", "the edges are the calls of the system file")
+		c.fail(path, "no edge goes from one group to another", c.edgesOf(groups))
 	}
 	return edges
 }
