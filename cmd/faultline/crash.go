@@ -38,7 +38,7 @@ what clients were told, decide: no invariant may be broken. SYSTEM is shop, or a
 The moments follow from the seed. The record and its report are those of a run like any other.`,
 		Example: `  faultline crash
   faultline crash --kills 100 --seed 7
-  BUG=publish-before-commit faultline crash`,
+  BUG=lost-outbox faultline crash`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			name := "shop"
 			if len(args) > 0 {
