@@ -2,6 +2,7 @@ package remote
 
 import (
 	"encoding/hex"
+	"maps"
 	"math"
 	"net/http"
 	"net/http/httptest"
@@ -59,7 +60,7 @@ func traceMessage(t *testing.T) []byte {
 func TestFollowTheLabsBackend(t *testing.T) {
 	from, to := backend(t), backend(t)
 	base, own := from.Endpoints().Prometheus, to.Endpoints().Prometheus
-	c := New(Config{Prometheus: base, Lab: base})
+	c := New(Config{Prometheus: base, Lab: base, Within: time.Minute})
 	defer c.Close()
 	now := time.Now()
 	scraped := []telemetry.Series{{
@@ -125,7 +126,7 @@ func eventually(t *testing.T, done func() bool) {
 // The lab's own metrics go to the stack under its name, and end there.
 func TestPushAndEndLab(t *testing.T) {
 	b := backend(t)
-	c := New(Config{Prometheus: b.Endpoints().Prometheus})
+	c := New(Config{Prometheus: b.Endpoints().Prometheus, Within: time.Minute})
 	defer c.Close()
 	registry := prometheus.NewRegistry()
 	gauge := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "faultline_fault_active"}, []string{"fault"})
@@ -154,7 +155,7 @@ func TestPushAndEndLab(t *testing.T) {
 	}
 }
 
-// Tempo's and Loki's answers, in the form that their documentation gives.
+// Tempo's and Loki's answers, in the form that Tempo 3.0.3 and Loki 3.7.8 give.
 func TestTempoAndLoki(t *testing.T) {
 	at := time.Unix(1700000000, 5)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -164,15 +165,18 @@ func TestTempoAndLoki(t *testing.T) {
 		case strings.HasPrefix(r.URL.Path, "/api/v2/traces/"):
 			http.Error(w, "trace not found", http.StatusNotFound)
 		case r.URL.Path == "/loki/api/v1/query_range" && r.FormValue("direction") == "forward":
-			_, _ = w.Write([]byte(`{"status":"success","data":{"resultType":"streams","result":[{"stream":{"service_name":"orders","severity_text":"WARN","severity_number":"13","trace_id":"` +
-				traceID + `","order":"o-1"},"values":[["1700000000000000005","order failed"],["broken"]]}]}}`))
+			_, _ = w.Write([]byte(`{"status":"success","data":{"resultType":"streams","result":[{"stream":{"service_name":"orders",` +
+				`"service_instance_id":"orders-2","process_pid":"7","telemetry_sdk_name":"opentelemetry","scope_name":"lab","flags":"1",` +
+				`"detected_level":"warn","observed_timestamp":"1700000000000000006","severity_text":"WARN","severity_number":"13",` +
+				`"trace_id":"` + traceID + `","order":"o-1","exception_message":"no bank"},` +
+				`"values":[["1700000000000000005","order failed"],["broken"]]}],"stats":{}}}`))
 		default:
 			http.Error(w, "no", http.StatusInternalServerError)
 		}
 	}))
 	defer server.Close()
 	b := backend(t)
-	c := New(Config{Tempo: server.URL, Loki: server.URL})
+	c := New(Config{Tempo: server.URL, Loki: server.URL, Within: time.Minute})
 	defer c.Close()
 	m, found, err := c.Trace(t.Context(), traceID)
 	if err != nil || !found {
@@ -195,7 +199,8 @@ func TestTempoAndLoki(t *testing.T) {
 		trace, traceErr := b.Archive().Trace(t.Context(), traceID)
 		logs, logErr := b.Archive().Logs(t.Context(), telemetry.LogQuery{TraceID: traceID})
 		return traceErr == nil && len(trace.Spans) == 1 && logErr == nil && len(logs) == 1 && logs[0].Body == "order failed" &&
-			logs[0].Severity == "WARN" && logs[0].Service == "orders" && logs[0].Attributes["order"] == "o-1" && logs[0].Time.Equal(at)
+			logs[0].Severity == "WARN" && logs[0].Service == "orders" && logs[0].Instance == "orders-2" && logs[0].Time.Equal(at) &&
+			maps.Equal(logs[0].Attributes, map[string]any{"order": "o-1", "exception.message": "no bank"})
 	})
 }
 

@@ -73,9 +73,7 @@ func (c *Client) Logs(ctx context.Context, from, to time.Time) (m Message, recor
 	request, until := &collogspb.ExportLogsServiceRequest{}, to
 	newest := from
 	for _, stream := range answer.Data.Result {
-		resource := &logspb.ResourceLogs{Resource: &resourcepb.Resource{Attributes: []*commonpb.KeyValue{
-			text("service.name", stream.Stream["service_name"]), text("service.instance.id", stream.Stream["service_instance_id"]),
-		}}}
+		resource := &logspb.ResourceLogs{Resource: resourceOf(stream.Stream)}
 		scope := &logspb.ScopeLogs{}
 		for _, value := range stream.Values {
 			record, at, ok := logRecord(stream.Stream, value)
@@ -116,16 +114,43 @@ func logRecord(labels map[string]string, value []string) (*logspb.LogRecord, tim
 	record.TraceId, _ = hex.DecodeString(labels["trace_id"]) // without one it belongs to none
 	record.SpanId, _ = hex.DecodeString(labels["span_id"])
 	for name, content := range labels {
-		if !lokisOwn[name] {
+		switch {
+		case lokisOwn[name] || ofResource[name] != "":
+		case dotted[name] != "":
+			record.Attributes = append(record.Attributes, text(dotted[name], content))
+		default:
 			record.Attributes = append(record.Attributes, text(name, content))
 		}
 	}
 	return record, time.Unix(0, at), true
 }
 
+// resourceOf is who wrote the records of a stream.
+func resourceOf(labels map[string]string) *resourcepb.Resource {
+	out := &resourcepb.Resource{}
+	for label, name := range ofResource {
+		if content, found := labels[label]; found {
+			out.Attributes = append(out.Attributes, text(name, content))
+		}
+	}
+	return out
+}
+
+// ofResource are the labels that Loki makes of a resource's attributes, such as package observability gives it, by the names
+// that those have: Loki puts _ in the place of each dot.
+var ofResource = map[string]string{
+	"service_name": "service.name", "service_instance_id": "service.instance.id", "process_pid": "process.pid",
+	"telemetry_sdk_name": "telemetry.sdk.name", "telemetry_sdk_language": "telemetry.sdk.language", "telemetry_sdk_version": "telemetry.sdk.version",
+}
+
+// dotted are those attributes of records whose names have dots.
+var dotted = map[string]string{
+	"exception_message": "exception.message", "exception_type": "exception.type", "exception_stacktrace": "exception.stacktrace",
+}
+
 // lokisOwn are labels that are not attributes of the record.
 var lokisOwn = map[string]bool{
-	"service_name": true, "service_instance_id": true, "severity_text": true, "severity_number": true, "trace_id": true, "span_id": true,
+	"severity_text": true, "severity_number": true, "trace_id": true, "span_id": true,
 	"detected_level": true, "observed_timestamp": true, "scope_name": true, "flags": true,
 }
 
