@@ -338,9 +338,11 @@ func (s *stack) sources(t *testing.T) {
 	var file struct {
 		Datasources []struct {
 			JSONData struct {
-				TracesToLogsV2  struct{ Query string }
-				TracesToMetrics struct{ Queries []struct{ Query string } }
-				DerivedFields   []struct{ MatcherRegex string }
+				TracesToLogs    struct{ Query string }                     `yaml:"tracesToLogsV2"`
+				TracesToMetrics struct{ Queries []struct{ Query string } } `yaml:"tracesToMetrics"`
+				DerivedFields   []struct {
+					Label string `yaml:"matcherRegex"`
+				} `yaml:"derivedFields"`
 			} `yaml:"jsonData"`
 		}
 	}
@@ -355,7 +357,7 @@ func (s *stack) sources(t *testing.T) {
 				t.Errorf("a trace leads to nothing: %s", q.Query)
 			}
 		}
-		if q := source.JSONData.TracesToLogsV2.Query; q != "" {
+		if q := source.JSONData.TracesToLogs.Query; q != "" {
 			asked++
 			q = strings.NewReplacer(`${__span.tags["service.name"]}`, s.logger, "${__trace.traceId}", s.logged).Replace(q)
 			within(t, q, func() error {
@@ -365,9 +367,9 @@ func (s *stack) sources(t *testing.T) {
 		}
 		for _, field := range source.JSONData.DerivedFields {
 			asked++
-			within(t, "the field "+field.MatcherRegex, func() error {
-				answer, err := s.logQL(t, `{service_name="`+s.logger+`"} | `+field.MatcherRegex+`="`+s.logged+`"`)
-				if err == nil && answer.Data.Result[0].Stream[field.MatcherRegex] != s.logged {
+			within(t, "the field "+field.Label, func() error {
+				answer, err := s.logQL(t, `{service_name="`+s.logger+`"} | `+field.Label+`="`+s.logged+`"`)
+				if err == nil && answer.Data.Result[0].Stream[field.Label] != s.logged {
 					err = fmt.Errorf("is not among %v", answer.Data.Result[0].Stream)
 				}
 				return err
