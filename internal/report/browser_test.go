@@ -78,7 +78,7 @@ func open(t *testing.T, ctx context.Context, page Page, width int64, scheme stri
 	if err := chromedp.Do(ctx); err != nil {
 		t.Fatal(err)
 	}
-	b.ctx, cancel = context.WithTimeout(ctx, time.Minute)
+	b.ctx, cancel = context.WithTimeout(ctx, 3*time.Minute) // a loaded machine is slow
 	t.Cleanup(cancel)
 	call(b, cdplog.Enable, cdp.Empty{})
 	call(b, network.Enable, network.EnableParams{})
@@ -169,6 +169,8 @@ func TestPageInABrowser(t *testing.T) {
 	t.Run("requests", func(t *testing.T) { testRequests(open(t, ctx, page, 1280, "dark")) })
 	t.Run("theme", func(t *testing.T) { testTheme(open(t, ctx, page, 1280, "light")) })
 	t.Run("keyboard", func(t *testing.T) { testKeyboard(open(t, ctx, page, 1280, "light")) })
+	t.Run("violations", func(t *testing.T) { testViolations(open(t, ctx, broken(fixturePage(t)), 1280, "light")) })
+	t.Run("shares", func(t *testing.T) { testShares(open(t, ctx, shared(fixturePage(t)), 1280, "light")) })
 	t.Run("names", func(t *testing.T) { testNames(open(t, ctx, page, 1280, "light")) })
 	t.Run("grafana", func(t *testing.T) {
 		judged := newFixture("naive").judge(t)
@@ -303,6 +305,64 @@ func testGrafana(b *tab) {
 	b.quiet()
 }
 
+// broken has seven broken invariants of one kind and one of another, of nine that the verdict names.
+func broken(page Page) Page {
+	run := &page.Runs[0]
+	run.Broken, run.Settings = 9, "BUG=double-charge"
+	for i := range 8 {
+		invariant := map[bool]string{true: "charged-once", false: "order-kept"}[i < 7]
+		run.Violations = append(run.Violations, PageViolation{
+			Invariant: invariant, Detail: "it was captured 2 times", Keys: []string{fmt.Sprintf("o-%d", i)}, Clients: []string{}, Traces: []string{}, Requests: run.Failures[0].Requests[:1],
+		})
+	}
+	return page
+}
+
+// testViolations checks that broken invariants stand by kind, that there are not too many at once, and that each leads to its request.
+func testViolations(b *tab) {
+	if got := b.texts(".violations summary"); len(got) < 3 || got[0] != "9 broken invariants, 8 of them here" || !slices.Contains(got, "2 more of charged-once") {
+		b.t.Errorf("got %q", got)
+	}
+	if got := b.texts(".violations h4"); !reflect.DeepEqual(got, []string{"charged-once · 7", "order-kept · 1"}) {
+		b.t.Errorf("got %q", got)
+	}
+	if n := eval[int](b, `[...document.querySelectorAll('.violations li')].filter(e => e.checkVisibility()).length`); n != 6 {
+		b.t.Errorf("%d are in sight", n)
+	}
+	if got := b.texts(".violations li")[0]; !strings.HasPrefix(got, "it was captured 2 timeso-0") {
+		b.t.Errorf("got %q", got)
+	}
+	eval[bool](b, `(() => { document.querySelector('.violations .request summary').click(); return true; })()`)
+	b.settle()
+	if n := eval[int](b, `document.querySelectorAll('.violations .request[open] .fall .span').length`); n == 0 {
+		b.t.Error("a violation does not lead to its trace")
+	}
+	if got := b.texts(".settings"); len(got) != 1 || got[0] != "Run with BUG=double-charge" {
+		b.t.Errorf("got %q", got)
+	}
+	b.quiet()
+}
+
+func shared(page Page) Page {
+	page.Runs[0].Shares = []PageShares{{
+		Load: "browse", Phase: "fault", Experiment: PageShare{Goodput: "50%", P99: "187ms", Due: 1092}, Control: PageShare{Goodput: "99.53%", P99: "242ms", Due: 1093},
+		Difference: "-50.0 points", Interval: "95 %: -60.0 to -39.2",
+	}}
+	return page
+}
+
+// testShares checks that an experiment stands beside its control, all of it in sight.
+func testShares(b *tab) {
+	const table = `[aria-label="experiment beside control of naive"]`
+	if got := b.texts(table + " tr > *"); !reflect.DeepEqual(got, []string{"phase", "experiment", "control", "difference", "fault", "50%p99 187ms, of 1,092", "99.53%p99 242ms, of 1,093", "-50.0 points95 %: -60.0 to -39.2"}) {
+		b.t.Errorf("got %q", got)
+	}
+	if eval[bool](b, `(e => e.scrollWidth > e.clientWidth)(document.querySelector('`+table+`'))`) {
+		b.t.Error("the table is cut")
+	}
+	b.quiet()
+}
+
 func testTheme(b *tab) {
 	background := func() string { return eval[string](b, `getComputedStyle(document.body).backgroundColor`) }
 	light := background()
@@ -332,6 +392,19 @@ func testKeyboard(b *tab) {
 	near := eval[int](b, `(() => { const n = document.querySelector('.node[data-name=orders]'); n.focus(); return document.querySelectorAll('.topology.focused .near').length; })()`)
 	if near != 5 { // gateway, orders, bank, and two edges
 		b.t.Errorf("%d are near orders", near)
+	}
+	// They are one stop of the tab key: arrow keys lead from one to the next, on the side that they point to.
+	walked := eval[string](b, `(() => {
+		const svg = document.querySelector('.topology'), out = [];
+		svg.querySelector('.node[data-name=load]').focus();
+		for (const key of ['ArrowRight', 'ArrowRight', 'ArrowUp', 'ArrowLeft']) {
+			document.activeElement.dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true }));
+			out.push(document.activeElement.dataset.name + ' ' + svg.querySelectorAll('.node[tabindex="0"]').length);
+		}
+		return out.join();
+	})()`)
+	if walked != "gateway 1,orders 1,orders 1,gateway 1" {
+		b.t.Errorf("the arrow keys lead to %s", walked)
 	}
 	// Whatever scrolls can be scrolled without a pointer.
 	if n := eval[int](b, `[...document.querySelectorAll('.scroll')].filter(e => e.tabIndex !== 0 || !e.getAttribute('aria-label')).length`); n != 0 {
@@ -497,7 +570,7 @@ func TestTopologyOfManyServices(t *testing.T) {
 			labels.forEach((a, i) => { for (const b of labels.slice(i + 1)) if (overlap(a, b)) out.covered++; });
 			for (const g of svg.querySelectorAll('.link')) {
 				const path = g.querySelector('.edge'), length = path.getTotalLength();
-				for (let at = 0; at <= length; at += 4) {
+				for (let at = 0; at <= length; at += 8) {
 					const p = path.getPointAtLength(at);
 					if (nodes.some(n => n.name !== g.dataset.from && n.name !== g.dataset.to && p.x > n.x + 1 && p.x < n.x + n.width - 1 && p.y > n.y + 1 && p.y < n.y + n.height - 1)) { out.behind++; break; }
 				}

@@ -28,8 +28,9 @@ type PageRun struct {
 	Settings string        `json:"settings"` // what was set for the services; empty for most
 	Findings []PageFinding `json:"findings"`
 	Shares   []PageShares  `json:"shares"` // of loads with an experiment
-	// Violations are the broken invariants, at most 30.
+	// Violations are the broken invariants, at most 30 of the Broken that the verdict names.
 	Violations []PageViolation        `json:"violations"`
+	Broken     int                    `json:"broken"`
 	Policies   []PagePolicy           `json:"policies"`
 	Phases     []PagePhase            `json:"phases"`
 	Faults     []PageFault            `json:"faults"`

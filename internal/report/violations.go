@@ -31,7 +31,7 @@ type PageViolation struct {
 
 // violations lists broken invariants, and keeps the traces that they name.
 func (b *pageBuilder) violations(ctx context.Context) error {
-	b.out.Violations = []PageViolation{}
+	b.out.Violations, b.out.Broken = []PageViolation{}, len(b.verdict.Violations)
 	for i, v := range b.verdict.Violations {
 		if i == listedViolations {
 			b.note(fmt.Sprintf("%s more than are listed; verdict.json names some, the audit in events.jsonl all", counted(len(b.verdict.Violations)-i, "violation")))

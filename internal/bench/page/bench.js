@@ -22,8 +22,8 @@
   const never = v => v === 'never';
   const known = v => typeof v === 'number';
   const nice = (n, digits) => Number(n.toPrecision(digits)).toLocaleString('en', { maximumFractionDigits: 6 });
-  const seconds = v => never(v) ? 'never' : !known(v) ? nothing : v >= 1 ? nice(v, 3) + ' s' : v >= 0.001 ? nice(v * 1000, 3) + ' ms' : nice(v * 1e6, 3) + ' µs';
-  const percent = v => !known(v) ? nothing : (v === 0 || v === 1 ? v * 100 : v > .99 || v < .01 ? (v * 100).toFixed(2) : (v * 100).toFixed(1)) + ' %';
+  const seconds = v => never(v) ? 'never' : !known(v) ? nothing : v === 0 || v >= 1 ? nice(v, 3) + 's' : v >= 0.001 ? nice(v * 1000, 3) + 'ms' : nice(v * 1e6, 3) + 'µs';
+  const percent = v => !known(v) ? nothing : (v === 0 || v === 1 ? v * 100 : v > .99 || v < .01 ? (v * 100).toFixed(2) : (v * 100).toFixed(1)) + '%';
   const plural = (n, noun) => n + ' ' + noun + (n === 1 ? '' : 's');
 
   // --- the tip that follows the pointer ---
@@ -42,7 +42,7 @@
   const nav = document.getElementById('nav');
   function section(id, title, intro, ...children) {
     nav.append(h('a', { href: '#' + id }, title));
-    main.append(h('section', {}, h('h2', { id }, title), intro && h('p', { class: 'soft lead' }, intro), ...children));
+    main.append(h('section', { 'aria-labelledby': id }, h('h2', { id }, title), intro && h('p', { class: 'soft lead' }, intro), ...children));
   }
   function draws(fn) {
     const box = h('div', {});
@@ -63,8 +63,8 @@
     pick(Math.max(0, start || 0));
     return h('div', {}, options.length > 1 && bar, box);
   }
-  const table = (head, rows, wide) => h('div', { class: 'scroll' }, h('table', { class: wide ? 'wide' : null },
-    h('thead', {}, h('tr', {}, head.map(t => typeof t === 'string' ? h('th', {}, t) : h('th', { class: 'num' }, t[0])))), h('tbody', {}, rows)));
+  const table = (label, head, rows, wide) => h('div', { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': label }, h('table', { class: wide ? 'wide' : null },
+    h('thead', {}, h('tr', {}, head.map(t => typeof t === 'string' ? h('th', { scope: 'col' }, t) : h('th', { scope: 'col', class: 'num' }, t[0])))), h('tbody', {}, rows)));
 
   // --- variants and their colours: the twin has that of its variant ---
   const plain = data.variants.filter(v => !v.twin);
@@ -76,17 +76,17 @@
   const verdictClass = { better: 'good', worse: 'bad', 'better?': 'slow', 'worse?': 'slow' };
   const saysColour = says => ({ good: 'var(--good)', bad: 'var(--bad)', slow: 'var(--slow)' })[verdictClass[says]] || 'var(--soft)';
   const whys = {
-    better: 'a claim: at least 10 pairs, the interval holds no "no change", more than the A/A pair differs by, p at most 5 % after Holm',
-    worse: 'a claim: at least 10 pairs, the interval holds no "no change", more than the A/A pair differs by, p at most 5 % after Holm',
-    'better?': 'a hint only: too few pairs for a claim, or p above 5 % after Holm', 'worse?': 'a hint only: too few pairs for a claim, or p above 5 % after Holm',
+    better: 'a claim: at least 10 pairs, the interval holds no "no change", more than the A/A pair differs by, p at most 5% after Holm',
+    worse: 'a claim: at least 10 pairs, the interval holds no "no change", more than the A/A pair differs by, p at most 5% after Holm',
+    'better?': 'a hint only: too few pairs for a claim, or p above 5% after Holm', 'worse?': 'a hint only: too few pairs for a claim, or p above 5% after Holm',
     'no claim': 'the interval holds "no change", or the A/A pair differs by as much', 'too few': 'fewer than 5 pairs, of these runs or of the A/A pair',
   };
   const ratio = f => f.scale === 'ratio';
   const onScale = (f, v) => ratio(f) ? Math.log(v) : v;
   function unitText(f, v) {
-    if (ratio(f)) return nice(Math.exp(v), 3) + '×';
-    if (f.unit === 'ratio') return nice(v * 100, 2) + (v === 0 ? '' : ' pp');
-    if (f.unit === 'seconds') return v === 0 ? '0' : (v < 0 ? '−' : '') + seconds(Math.abs(v));
+    if (ratio(f)) return nice(Math.exp(v), 3) + 'x';
+    if (f.unit === 'ratio') return nice(v * 100, 2) + (v === 0 ? '' : 'pp');
+    if (f.unit === 'seconds') return v === 0 ? '0' : (v < 0 ? '-' : '') + seconds(Math.abs(v));
     return nice(v, 2);
   }
   function ticksOf(low, high, count) {
@@ -97,7 +97,7 @@
   }
   function factorTicks(low, high, count) {
     if (high - low < .7) return ticksOf(Math.exp(low), Math.exp(high), count).map(Math.log);
-    for (const marks of [[1, 1.1, 1.2, 1.3, 1.5, 1.7, 2, 2.5, 3, 4, 5, 6, 8], [1, 1.25, 1.5, 2, 3, 5], [1, 2, 5], [1, 3], [1]]) {
+    for (const marks of [[1, 1.1, 1.2, 1.3, 1.5, 1.7, 2, 2.5, 3, 4, 5, 6, 7, 8, 9], [1, 1.25, 1.5, 2, 3, 5, 7.5], [1, 2, 5], [1, 3], [1]]) {
       const out = [];
       for (let p = -6; p <= 6; p++) for (const m of marks) { const v = Math.log(m * Math.pow(10, p)); if (v >= low && v <= high) out.push(v); }
       if (out.length <= count) return out.length ? out : [0];
@@ -117,7 +117,7 @@
       let low = Math.min(0, -least, ...ends), high = Math.max(0, least, ...ends);
       if (high - low < 1e-9) { low = -.01; high = .01; }
       const margin = (high - low) * .06, x = v => left + inner * (v - low + margin) / (high - low + 2 * margin);
-      const root = s('svg', { viewBox: `0 0 ${width} ${height}`, height, role: 'img', 'aria-label': `${f.group}, ${f.name}: change against ${data.reference}` });
+      const root = s('svg', { viewBox: `0 0 ${width} ${height}`, height, role: 'img', 'aria-label': `${f.group}, ${f.name}: change against ${data.reference}. ` + rows.map(c => `${c.variant}: ${c.text} ${c.range}, ${said(c)}`).join('; ') });
       const bottom = top + rows.length * rowHeight;
       if (least > 0) root.append(s('rect', { class: 'noise', x: x(-least), y: top, width: x(least) - x(-least), height: bottom - top }, s('title', {}, 'the A/A pair differs by up to this much')));
       for (const v of (ratio(f) ? factorTicks : ticksOf)(low, high, Math.max(2, Math.min(7, Math.floor(inner / 74))))) {
@@ -173,15 +173,15 @@
     return draws(width => {
       const left = 46, right = 8, top = 20, height = 270, plot = height - top - 22, inner = width - left - right;
       const x = t => left + inner * t / end, y = v => top + plot * (1 - v);
-      const root = s('svg', { viewBox: `0 0 ${width} ${height}`, height, role: 'img', 'aria-label': `goodput of ${load} over time, by variant` });
+      const root = s('svg', { viewBox: `0 0 ${width} ${height}`, height, role: 'img', 'aria-label': `goodput of ${load} over time, by variant; the figures of each phase stand below, under All figures` });
       data.phases.forEach((p, i) => {
         const from = x(p.start / 1e9), to = x(p.end / 1e9);
         if (i % 2) root.append(s('rect', { class: 'band-phase', x: from, y: top, width: to - from, height: plot }));
         if (to - from > p.name.length * 7 + 6) root.append(s('text', { x: from + 3, y: top - 5 }, p.name));
       });
       if (windows.fault) root.append(s('rect', { class: 'band-fault', x: x(windows.fault.start / 1e9), y: top, width: x(windows.fault.end / 1e9) - x(windows.fault.start / 1e9), height: plot }));
-      for (const v of [0, .25, .5, .75, 1]) root.append(s('line', { class: 'axis', x1: left, x2: left + inner, y1: y(v), y2: y(v) }), s('text', { x: left - 6, y: y(v) + 4, 'text-anchor': 'end' }, v * 100 + ' %'));
-      for (const t of ticksOf(0, end, width < 400 ? 4 : 9)) root.append(s('text', { x: x(t), y: top + plot + 15, 'text-anchor': 'middle' }, t + ' s'));
+      for (const v of [0, .25, .5, .75, 1]) root.append(s('line', { class: 'axis', x1: left, x2: left + inner, y1: y(v), y2: y(v) }), s('text', { x: left - 6, y: y(v) + 4, 'text-anchor': 'end' }, v * 100 + '%'));
+      for (const t of ticksOf(0, end, width < 400 ? 4 : 9).filter(t => t <= end)) root.append(s('text', { x: x(t), y: top + plot + 15, 'text-anchor': x(t) > width - 16 ? 'end' : 'middle' }, t + 's'));
       for (const [name, c] of lines) root.append(s('path', { d: band(c.least, c.most, x, y), fill: colour(name), opacity: .16 }));
       for (const [name, c] of lines) root.append(s('path', { d: path(c.median.map((v, t) => [t + .5, v]), x, y), fill: 'none', stroke: colour(name), 'stroke-width': 2, 'stroke-linejoin': 'round', 'stroke-dasharray': isTwin(name) ? '5 4' : null }));
       const cross = s('line', { y1: top, y2: top + plot, stroke: 'var(--soft)', visibility: 'hidden' });
@@ -197,16 +197,17 @@
   // --- latency, on a log axis ---
   function cdfs(load, window, shown) {
     const lines = data.variants.filter(v => shown.includes(v.name)).map(v => [v.name, v.cdfs.find(c => c.load === load && c.window === window)]).filter(p => p[1] && p[1].due);
-    const times = lines.flatMap(([, c]) => c.points.map(p => p[0]));
+    const times = lines.flatMap(([, c]) => c.points.map(p => p[0])),
+      first = lines.map(([, c]) => (c.points.find(p => p[1] >= .005) || [])[0]).filter(known);
     if (!times.length) return h('p', { class: 'soft' }, 'Nothing was answered well.');
     const slo = data.loads.find(l => l.name === load).slo / 1e9;
-    const low = Math.pow(10, Math.floor(Math.log10(Math.min(...times, slo || 9)))), high = Math.pow(10, Math.ceil(Math.log10(Math.max(...times, slo) * 1.0001)));
+    const low = Math.pow(10, Math.floor(Math.log10(Math.min(...(first.length ? first : times), slo || 9)))), high = Math.pow(10, Math.ceil(Math.log10(Math.max(...times, slo) * 1.0001)));
     return draws(width => {
       const left = 46, right = 8, top = 20, height = 270, plot = height - top - 22, inner = width - left - right, span = Math.log10(high / low);
       const x = v => left + inner * Math.log10(v / low) / span, y = v => top + plot * (1 - v);
-      const root = s('svg', { viewBox: `0 0 ${width} ${height}`, height, role: 'img', 'aria-label': `latency of ${load}, by variant` });
-      for (const v of [0, .25, .5, .75, .9, .99]) root.append(s('line', { class: 'axis', x1: left, x2: left + inner, y1: y(v), y2: y(v) }), v !== .99 && s('text', { x: left - 6, y: y(v) + 4, 'text-anchor': 'end' }, v * 100 + ' %') || '');
-      root.append(s('line', { class: 'axis', x1: left, x2: left + inner, y1: y(1), y2: y(1) }), s('text', { x: left - 6, y: y(1) + 4, 'text-anchor': 'end' }, '100 %'));
+      const root = s('svg', { viewBox: `0 0 ${width} ${height}`, height, role: 'img', 'aria-label': `latency of ${load}, by variant; percentiles stand below, under All figures` });
+      for (const v of [0, .25, .5, .75, .9, .99]) root.append(s('line', { class: 'axis', x1: left, x2: left + inner, y1: y(v), y2: y(v) }), v !== .99 && s('text', { x: left - 6, y: y(v) + 4, 'text-anchor': 'end' }, v * 100 + '%') || '');
+      root.append(s('line', { class: 'axis', x1: left, x2: left + inner, y1: y(1), y2: y(1) }), s('text', { x: left - 6, y: y(1) + 4, 'text-anchor': 'end' }, '100%'));
       for (let d = low; d <= high * 1.001; d *= 10) {
         root.append(s('line', { class: 'axis', x1: x(d), x2: x(d), y1: top, y2: top + plot }), s('text', { x: x(d), y: top + plot + 15, 'text-anchor': d >= high * .999 ? 'end' : 'middle' }, seconds(Number(d.toPrecision(3)))));
         for (let m = 2; m < 10 && d * m < high; m++) root.append(s('line', { class: 'axis', x1: x(d * m), x2: x(d * m), y1: top + plot - 4, y2: top + plot }));
@@ -214,7 +215,7 @@
       if (slo > 0) root.append(s('line', { x1: x(slo), x2: x(slo), y1: top, y2: top + plot, stroke: 'var(--ink)', 'stroke-dasharray': '3 3', opacity: .6 }), s('text', { x: x(slo), y: top - 5, 'text-anchor': 'middle' }, 'slo ' + seconds(slo)));
       for (const [name, c] of lines) {
         let d = `M${x(low)} ${y(0)}`, last = 0;
-        for (const [t, v] of c.points) { d += `L${x(t).toFixed(1)} ${y(last).toFixed(1)}L${x(t).toFixed(1)} ${y(v).toFixed(1)}`; last = v; }
+        for (const [at, v] of c.points) { const t = Math.max(low, at); d += `L${x(t).toFixed(1)} ${y(last).toFixed(1)}L${x(t).toFixed(1)} ${y(v).toFixed(1)}`; last = v; }
         d += `L${x(high)} ${y(last).toFixed(1)}`;
         root.append(s('path', { d, fill: 'none', stroke: colour(name), 'stroke-width': 2, 'stroke-dasharray': isTwin(name) ? '5 4' : null }));
       }
@@ -232,7 +233,7 @@
     const axes = data.sweep.axes, down = axes[0].values, across = axes.length > 1 ? axes[1].values : [''];
     return draws(width => {
       const left = 24 + 7.2 * Math.max(...down.map(v => v.length)), top = 26, size = Math.min(110, (width - left - 8) / across.length), rowHeight = Math.min(46, Math.max(26, size * .6)), height = top + down.length * rowHeight + 42;
-      const root = s('svg', { viewBox: `0 0 ${width} ${height}`, height, role: 'img', 'aria-label': 'map of ' + axes.map(a => a.path).join(' and ') });
+      const root = s('svg', { viewBox: `0 0 ${width} ${height}`, height, role: 'img', 'aria-label': 'map of ' + axes.map(a => a.path).join(' and ') + ': ' + cells.filter(c => known(of(c))).map(c => c.values.join(', ') + ' ' + text(c)).join('; ') });
       root.append(s('text', { x: 0, y: 14 }, axes[0].path));
       down.forEach((value, i) => {
         const y = top + (down.length - 1 - i) * rowHeight;
@@ -252,11 +253,13 @@
       return root;
     });
   }
+  // medianOf names a figure: goodput.browse.fault is the goodput of browse in the phase fault.
+  const medianOf = key => { const [what, load, phase] = key.split('.'); return phase ? `${what} of ${load}, ${phase}` : key; };
   const shareText = p => p.n ? `${p.k} of ${p.n}` : nothing;
-  const rangeText = p => p.n ? `${Math.round(p.low * 100)} to ${Math.round(p.high * 100)} %` : nothing;
+  const rangeText = p => p.n ? `${Math.round(p.low * 100)} to ${Math.round(p.high * 100)}%` : nothing;
   function cellTip(cell) {
     return [data.sweep.axes.map((a, i) => `${a.path} ${cell.values[i]}`).join('\n'), `recovered: ${shareText(cell.recovered)}${cell.recovered.n ? ', 95 % interval ' + rangeText(cell.recovered) : ''}`,
-      ...Object.entries(cell.medians).map(([k, v]) => `${k}: ${percent(v)}`), `${plural(cell.done - cell.void, 'run')} of ${cell.planned} count${cell.void ? `, ${cell.void} void` : ''}${cell.failed ? `, ${cell.failed} failed` : ''}`].join('\n');
+      ...Object.entries(cell.medians).map(([k, v]) => `${medianOf(k)}: ${percent(v)}`), `${plural(cell.done - cell.void, 'run')} of ${cell.planned} count${cell.void ? `, ${cell.void} void` : ''}${cell.failed ? `, ${cell.failed} failed` : ''}`].join('\n');
   }
 
   // --- the page ---
@@ -273,7 +276,7 @@
 
   const recovers = !data.sweep && data.variants.some(v => v.never_recovered.n > 0);
   section('variants', 'Variants', 'The first variant is what the others are compared with. A run that did not recover by its end may have been metastable: the fault is gone, the failure stays.',
-    h('div', { class: 'card' }, table(['variant', 'policies', ['runs that count'], ['void'], ['failed'], recovers && ['never recovered'], recovers && ['95 % interval']].filter(Boolean), data.variants.map(v => h('tr', {},
+    h('div', { class: 'card' }, table('variants', ['variant', 'policies', ['runs that count'], ['void'], ['failed'], recovers && ['never recovered'], recovers && ['95 % interval']].filter(Boolean), data.variants.map(v => h('tr', {},
       h('td', { class: 'who' }, h('span', { class: 'key', style: `color:${colour(v.name)}` }, h('i', { class: v.twin ? 'twin' : null })), v.name, v.twin && h('span', { class: 'soft small' }, ' the same again')),
       h('td', { class: 'chain' }, v.about && h('div', { class: 'soft small' }, v.twin ? '' : v.about), v.twin ? '' : v.policies.length ? v.policies.map(p => h('div', { class: 'mono' }, p)) : h('span', { class: 'soft' }, 'none')),
       h('td', { class: 'num' }, `${v.done - v.void} of ${v.planned}`), h('td', { class: 'num' + (v.void ? ' slow' : '') }, v.void), h('td', { class: 'num' + (v.failed ? ' bad' : '') }, v.failed),
@@ -281,8 +284,8 @@
 
   if (data.sweep) {
     const measures = [{ label: 'recovered', of: c => c.recovered.n ? c.recovered.k / c.recovered.n : null, text: c => c.recovered.n ? `${c.recovered.k}/${c.recovered.n}` : nothing }]
-      .concat(Object.keys(data.sweep.cells[0].medians).map(k => ({ label: k, of: c => c.medians[k], text: c => percent(c.medians[k]) })));
-    section('map', 'Map', 'Where the system comes back by itself, and where it does not: the tipping boundary. Each cell stands on its runs alone; point at one for its interval.',
+      .concat(Object.keys(data.sweep.cells[0].medians).map(k => ({ label: medianOf(k), of: c => c.medians[k], text: c => percent(c.medians[k]) })));
+    section('map', 'Map', 'Where the system comes back by itself, and where it does not: the tipping boundary. Each cell stands on its runs alone; point at one for its interval. Green: all recovered, or all of the goodput; red: none. A dash: no run of the cell counts.',
       choice('figure', measures, m => h('div', { class: 'grid' }, plain.map(v => h('div', { class: 'card' }, h('h3', {}, v.name), heat(data.sweep.cells.filter(c => c.variant === v.name), m.of, m.text, cellTip))))));
   } else {
     const groups = [...new Set(data.figures.map(f => f.group))], headline = data.figures.filter(f => f.headline);
@@ -298,7 +301,7 @@
       choice('load', loads, l => choice('window', data.windows.map(w => ({ label: w.name, name: w.name })), w => h('div', { class: 'card' }, h('h3', {}, `${l.name}, ${w.name}`), keys(names), cdfs(l.name, w.name, names)), data.windows.findIndex(w => w.name === 'fault'))));
 
     section('figures', 'All figures', 'Median over the runs that count, and their range. In bench.csv stands each run.',
-      groups.map(g => h('details', { open: g === groups[0] }, h('summary', {}, g), table(['figure'].concat(names.map(n => [n])).concat(data.figures[0].comparisons.map(c => [`${c.variant}: change`])), data.figures.filter(f => f.group === g).map(f => h('tr', {}, h('td', {}, f.name),
+      groups.map(g => h('details', { open: g === groups[0] }, h('summary', {}, g), table('figures of ' + g, ['figure'].concat(names.map(n => [n])).concat(data.figures[0].comparisons.map(c => [`${c.variant}: change`])), data.figures.filter(f => f.group === g).map(f => h('tr', {}, h('td', {}, f.name),
         f.values.map(v => h('td', { class: 'num', title: v.n ? `${plural(v.n, 'run')}, from ${rangeOf(f, v)}` : 'not measured' }, v.text, v.never > 0 && v.median !== 'never' && h('div', { class: 'soft small' }, v.never + ' never'))),
         f.comparisons.map(c => h('td', { class: 'num' }, c.text + ' ' + c.range, h('div', { class: 'small ' + (verdictClass[c.says] || 'soft') }, c.says)))))  , true))));
   }
@@ -309,10 +312,10 @@
 
   const outcomeClass = { pass: 'good', fail: 'bad', inconclusive: 'slow' };
   section('runs', 'Runs', 'In the order in which they ran. A void run was not the experiment that was planned: it is shown, and counts for nothing.',
-    h('div', { class: 'card' }, table([['run'], ['block'], 'variant', data.sweep && data.sweep.axes.map(a => a.path).join(', '), ['seed'], 'verdict', ...data.columns.map(c => [c]), 'record'].filter(Boolean), data.runs.map((r, i) => h('tr', {},
+    h('div', { class: 'card' }, table('runs', [['run'], ['block'], 'variant', data.sweep && data.sweep.axes.map(a => a.path).join(', '), ['seed'], 'verdict', ...data.columns.map(c => [c]), 'record'].filter(Boolean), data.runs.map((r, i) => h('tr', {},
       h('td', { class: 'num' }, r.number), h('td', { class: 'num' }, r.warmup ? 'warm-up' : r.block),
       h('td', { class: 'who' }, h('span', { class: 'key', style: `color:${colour(r.variant)}` }, h('i', { class: isTwin(r.variant) ? 'twin' : null })), r.variant), data.sweep && h('td', {}, r.values.join(', ')), h('td', { class: 'num' }, r.seed),
-      h('td', {}, r.state !== 'done' ? h('span', { class: r.state === 'failed' ? 'bad' : 'soft' }, r.state) : r.void.length ? h('span', { class: 'slow' }, 'void') : h('span', { class: outcomeClass[r.outcome] }, r.outcome),
+      h('td', { class: 'why' }, r.state !== 'done' ? h('span', { class: r.state === 'failed' ? 'bad' : 'soft' }, r.state) : r.void.length ? h('span', { class: 'slow' }, 'void') : h('span', { class: outcomeClass[r.outcome] }, r.outcome),
         r.void.map(v => h('div', { class: 'soft small' }, v)), r.attempts.map(a => h('div', { class: 'soft small' }, 'earlier attempt: ' + a.why)),
         r.findings.length > 0 && h('details', {}, h('summary', { class: 'small' }, plural(r.findings.length, 'expectation')), r.findings.map(f => h('div', { class: 'small' }, h('span', { class: outcomeClass[f.outcome] }, { pass: '✓ ', fail: '✗ ', inconclusive: '? ' }[f.outcome]), h('span', { class: 'mono' }, f.that), f.in ? ' in ' + f.in : '', ': ' + f.got)))),
       data.headlines[i].map(v => h('td', { class: 'num' }, v)), h('td', {}, r.page ? h('a', { href: r.page }, 'report') : r.record ? h('span', { class: 'mono small' }, r.record) : h('span', { class: 'soft' }, r.state === 'done' ? 'not kept' : nothing)))), true)));

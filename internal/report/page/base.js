@@ -179,6 +179,30 @@ function say(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
+// oneStop makes a group of elements one stop of the tab key: the arrow keys lead from one to the next, by go, which gives
+// the index of the next one or -1.
+function oneStop(group, items, go) {
+  const stop = items.find(e => e.contains(document.activeElement)) || items[0];
+  for (const e of items) e.setAttribute('tabindex', e === stop ? 0 : -1);
+  const move = e => {
+    for (const other of items) if (other.tabIndex === 0) other.setAttribute('tabindex', -1);
+    e.setAttribute('tabindex', 0);
+  };
+  fill(
+    group,
+    {
+      onfocusin: e => items.includes(e.target) && move(e.target),
+      onkeydown: e => {
+        if (!items.includes(e.target) || !/^Arrow/.test(e.key)) return;
+        const next = items[go(e.target, e.key)];
+        e.preventDefault();
+        if (next) next.focus();
+      },
+    },
+    [],
+  );
+}
+
 // choice(label, options, start, pick) is a row of buttons; one is chosen.
 function choice(label, options, start, pick) {
   const bar = h('div', { class: 'tools', role: 'group', 'aria-label': label });

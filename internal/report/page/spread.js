@@ -129,7 +129,8 @@ function heatRow(run, svc, y, height, { x, left, inner, end, width, root }) {
           y: y + 2,
           width: w,
           height,
-          fill: `rgba(var(--heat), ${(0.08 + Math.min(1, busy) * 0.77).toFixed(2)})`,
+          fill: 'var(--heat)',
+          'fill-opacity': (0.08 + Math.min(1, busy) * 0.77).toFixed(2),
         }),
       );
     if (waiting > 0) {

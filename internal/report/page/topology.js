@@ -35,6 +35,7 @@ function topology(run, phase, { figures = false, pick = null } = {}) {
   const box = draws(220, width => {
     const plan = prepared && prepared.asked === width ? prepared : planOf(run, width);
     prepared = null;
+    box.style.minHeight = 'auto'; // from here on it has the height of what is drawn
     picture = topologyOf(run, plan, { figures, pick });
     picture.update(shown.run, shown.phase);
     return h(
@@ -101,9 +102,14 @@ function topologyOf(run, plan, { figures, pick }) {
     placed = new Map();
   root.append(...levels, ...nodes.map(n => n.group), labels);
   focusOn(root, edges);
+  oneStop(
+    root,
+    nodes.map(n => n.group),
+    (from, key) => nearest(names, plan.boxes, from.dataset.name, key),
+  );
   let written = '';
   const update = (run, phase) => {
-    change(root, { 'aria-label': `Who calls whom in ${run.label}, with the figures of ${phase}` });
+    change(root, { 'aria-label': `Who calls whom in ${run.label}, with the figures of ${phase}. Arrow keys lead from one to the next.` });
     const known = new Map(run.edges.map(e => [edgeName(e), e])),
       services = new Map(run.services.map(v => [v.name, v])),
       texts = [];
@@ -123,6 +129,22 @@ function topologyOf(run, plan, { figures, pick }) {
     labels.replaceChildren(...placeLabels(texts, plan, placed));
   };
   return { root, update };
+}
+
+// nearest is the index of the node that an arrow key leads to: one on that side, rather ahead than aside.
+function nearest(names, boxes, from, key) {
+  const side = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowDown: [0, 1], ArrowUp: [0, -1] }[key],
+    here = boxes[from];
+  let best = -1,
+    least = Infinity;
+  names.forEach((name, i) => {
+    const dx = boxes[name].x - here.x,
+      dy = boxes[name].y - here.y,
+      ahead = dx * side[0] + dy * side[1],
+      far = ahead + 3 * Math.abs(dx * side[1] + dy * side[0]);
+    if (ahead > 1 && far < least) [best, least] = [i, far];
+  });
+  return best;
 }
 
 function drawLink(line, pick) {
@@ -183,7 +205,6 @@ function drawNode(run, name, box, pick) {
       class: 'node',
       transform: `translate(${box.x.toFixed(1)} ${box.y.toFixed(1)})`,
       'data-name': name,
-      tabindex: 0,
       role: picked ? 'button' : 'img',
       onclick: picked,
       onkeydown: picked && (e => (e.key === 'Enter' || e.key === ' ') && (e.preventDefault(), picked())),

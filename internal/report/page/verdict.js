@@ -107,7 +107,7 @@ function finding(f) {
     h(
       'td',
       { title: f.meaning },
-      f.what,
+      arrow(f.what),
       f.wants && [' ', h('b', {}, f.wants)],
       h('span', { class: 'soft' }, f.in ? ' in ' + f.in : ' over the run'),
       h('div', { class: 'mono soft that' }, f.that),
@@ -117,35 +117,51 @@ function finding(f) {
   );
 }
 
-// violationList names what is broken: orders, keys and traces, and the requests whose traces were kept.
-const violationList = run =>
-  h(
-    'details',
-    { class: 'plain violations', open: true },
-    h('summary', {}, counted(run.violations.length, 'broken invariant')),
+// violationList names what is broken, by invariant: orders, keys and traces, and the requests whose traces were kept.
+const firstViolations = 5;
+function violationList(run) {
+  const kinds = new Map();
+  for (const v of run.violations) kinds.set(v.invariant, [...(kinds.get(v.invariant) || []), v]);
+  const listed = run.broken > run.violations.length ? `, ${run.violations.length} of them here` : '';
+  const list = some =>
     h(
       'ul',
       { class: 'reasons' },
-      run.violations.map(v =>
+      some.map(v => violationItem(run, v)),
+    );
+  return h(
+    'details',
+    { class: 'plain violations', open: true },
+    h('summary', {}, counted(run.broken, 'broken invariant') + listed),
+    [...kinds].map(([name, all]) => [
+      h('h4', {}, name, h('span', { class: 'soft' }, ' · ' + count(all.length))),
+      list(all.slice(0, firstViolations)),
+      all.length > firstViolations &&
         h(
-          'li',
-          {},
-          h('b', {}, v.invariant),
-          ': ' + v.detail,
-          h(
-            'div',
-            { class: 'mono soft that' },
-            [...v.keys, ...v.clients.map(k => 'key ' + k)].join(', '),
-            v.traces.map((t, i) => [
-              i > 0 || v.keys.length + v.clients.length > 0 ? ', ' : '',
-              'trace ' + t,
-              inGrafana(run, t),
-            ]),
-          ),
-          v.requests.map(r => requestRow(run, r, r.ok ? 'ok, ' + r.status + ':' : r.error + ':')),
+          'details',
+          { class: 'plain' },
+          h('summary', {}, `${count(all.length - firstViolations)} more of ${name}`),
+          list(all.slice(firstViolations)),
         ),
-      ),
+    ]),
+  );
+}
+const violationItem = (run, v) =>
+  h(
+    'li',
+    {},
+    v.detail,
+    h(
+      'div',
+      { class: 'mono soft that' },
+      [...v.keys, ...v.clients.map(k => 'key ' + k)].join(', '),
+      v.traces.map((t, i) => [
+        i > 0 || v.keys.length + v.clients.length > 0 ? ', ' : '',
+        'trace ' + t,
+        inGrafana(run, t),
+      ]),
     ),
+    v.requests.map(r => requestRow(run, { ...r, faults: '' }, r.ok ? 'ok, ' + r.status + ':' : r.error + ':')),
   );
 
 // grafanaLinks lead from each stretch of the run to the dashboards and the logs of that time.
@@ -173,6 +189,27 @@ const grafanaLinks = run =>
     ),
   );
 
+// sharesTable has an experiment beside its control, phase by phase.
+function sharesTable(run) {
+  const several = new Set(run.shares.map(s => s.load)).size > 1,
+    cell = (text, more) => h('td', { class: 'num' }, h('b', {}, text), more && h('div', { class: 'soft small' }, more)),
+    share = s => cell(s.goodput, `p99 ${s.p99}, of ${count(s.due)}`);
+  return [
+    h('h4', { class: 'shares' }, 'Goodput of experiment and control', several ? '' : ' · ' + run.shares[0].load),
+    table(
+      'experiment beside control of ' + run.label,
+      [...(several ? ['load'] : []), 'phase', '#experiment', '#control', '#difference'],
+      run.shares.map(s => [
+        ...(several ? [s.load] : []),
+        s.phase,
+        share(s.experiment),
+        share(s.control),
+        cell(s.difference, s.interval),
+      ]),
+    ),
+  ];
+}
+
 function verdictCard(run) {
   return h(
     'article',
@@ -188,14 +225,8 @@ function verdictCard(run) {
       ),
     run.findings.length > 0 &&
       table('expectations of ' + run.label, ['', 'expected', '#measured'], run.findings.map(finding)),
-    run.shares &&
-      run.shares.length > 0 &&
-      table(
-        'experiment beside control of ' + run.label,
-        ['load', 'phase', 'experiment: goodput', 'control: goodput', 'difference of goodput'],
-        run.shares.map(s => [s.load, s.phase, s.experiment, s.control, s.difference]),
-      ),
-    run.settings && h('p', { class: 'reasons' }, 'run with ', h('code', {}, run.settings)),
+    run.shares && run.shares.length > 0 && sharesTable(run),
+    run.settings && h('p', { class: 'settings' }, 'Run with ', h('code', {}, run.settings)),
     run.violations && run.violations.length > 0 && violationList(run),
     run.policies.length > 0 &&
       h(
