@@ -182,6 +182,32 @@ func TestCrowd(t *testing.T) {
 	b.shot("crowd-1280-dark", 1280, "dark")
 }
 
+// TestCrowdInTime says how long the page of 50 services and 200 edges takes to draw, at first and at each of three
+// ticks (go test -v). It judges nothing: what a frame takes is the machine's matter as well.
+func TestCrowdInTime(t *testing.T) {
+	b := newBrowser(t)
+	url, messages := crowded(t)
+	b.do(chromedp.Navigate(url))
+	b.wait("it is drawn", "document.querySelectorAll('.logline').length > 100 && document.querySelectorAll('.requests details').length === 120")
+	b.is("(window.tasks = [], new PerformanceObserver(l => tasks.push(...l.getEntries().map(e => Math.round(e.startTime) + ': ' + e.duration))).observe({ type: 'longtask', buffered: true }))")
+	for i := range 3 {
+		next := crowd()
+		next.Tick.T, next.Tick.Requests, next.Tick.Logs = 121+float64(i), []report.PageRequest{{Load: "work", Due: 120 + float64(i), MS: 900}}, next.Tick.Logs[:60]
+		for name, edge := range next.Tick.Edges {
+			rate := *edge.Rate * float64(i+2)
+			edge.Rate = &rate
+			next.Tick.Edges[name] = edge
+		}
+		messages <- message("tick", next.Tick)
+		b.wait("the tick is drawn", fmt.Sprintf("document.querySelectorAll('.requests details').length === %d && document.querySelector('.logs').lastElementChild.textContent", 121+i))
+	}
+	said, err := chromedp.Run(b.ctx, chromedp.Evaluate[string]("'first paint after ' + Math.round(performance.getEntriesByType('paint')[0].startTime) + ' ms; tasks of 50 ms or more (ms after the start: ms): ' + (tasks.join(', ') || 'none')"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Log(said)
+}
+
 // TestATickKeepsWhatStands holds a tick to adding what is new: what a page has drawn, and what somebody opened, stays.
 func TestATickKeepsWhatStands(t *testing.T) {
 	b := newBrowser(t)

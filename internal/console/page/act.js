@@ -3,15 +3,18 @@
 function told(place, e) {
   place.replaceChildren(h('p', { class: 'wrong', role: 'alert' }, e.error || String(e)));
 }
+// acting does what a button is for, once at a time. The button is not disabled meanwhile, for then the keyboard would lose it.
 async function acting(button, place, work) {
+  if (button.getAttribute('aria-disabled') === 'true') return;
   const label = button.textContent;
-  button.disabled = true;
+  button.setAttribute('aria-disabled', 'true');
   place.replaceChildren();
   try {
     await work();
   } catch (e) {
     told(place, e);
   }
+  button.removeAttribute('aria-disabled');
   button.disabled = Boolean(run && run.over);
   button.textContent = label;
 }
@@ -33,7 +36,8 @@ function drawFaults() {
       },
       'clear all',
     );
-  const focused = document.activeElement && document.activeElement.closest('[data-fault]');
+  const within = parts.faults.contains(document.activeElement),
+    focused = within && document.activeElement.closest('[data-fault]');
   parts.faults.replaceChildren(
     ...(active.length
       ? [
@@ -47,9 +51,10 @@ function drawFaults() {
         ].filter(Boolean)
       : [h('p', { class: 'empty' }, 'No fault acts now.')]),
   );
-  if (focused) {
+  if (within) {
     // the keyboard stays where it was, though the list is new
-    const again = parts.faults.querySelector(`[data-fault="${CSS.escape(focused.dataset.fault)}"] button`);
+    const again =
+      focused && parts.faults.querySelector(`[data-fault="${CSS.escape(focused.dataset.fault)}"] button:enabled`);
     (again || parts.faults).focus();
   }
 }
@@ -372,7 +377,14 @@ function build() {
     faults: h('div', { class: 'acting', tabindex: -1 }),
     requests: h(
       'div',
-      { class: 'requests', tabindex: 0, role: 'region', 'aria-label': 'failed and slow requests, the latest first' },
+      {
+        class: 'requests',
+        tabindex: 0,
+        role: 'region',
+        'aria-label': 'failed and slow requests, the latest first; arrow keys lead from one to the next',
+        onkeydown: requestKeys,
+        onfocusin: e => e.target.matches('.request > summary') && stopAt(e.target),
+      },
       h('p', { class: 'empty' }, 'No request failed or was slower than its slo so far.'),
     ),
     side: h('div', { class: 'stackup' }),

@@ -303,6 +303,21 @@ function showRequests() {
   if (empty) empty.remove();
   parts.requests.prepend(...fresh.map(liveRequest));
   while (parts.requests.childElementCount > keepRequests) parts.requests.lastElementChild.remove();
+  if (!parts.requests.contains(document.activeElement)) stopAt(parts.requests.querySelector('summary'));
+}
+// The list is one stop of the tab key; the arrow keys lead from request to request.
+function stopAt(summary) {
+  for (const other of parts.requests.querySelectorAll('.request > summary[tabindex="0"]')) other.tabIndex = -1;
+  if (summary) summary.tabIndex = 0;
+}
+function requestKeys(e) {
+  if (!e.target.matches('.request > summary')) return;
+  const rows = [...parts.requests.querySelectorAll('.request > summary')],
+    at = rows.indexOf(e.target),
+    to = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: rows.length - 1 }[e.key];
+  if (to === undefined) return;
+  e.preventDefault();
+  if (rows[to]) rows[to].focus();
 }
 function liveRequest(r) {
   const box = h('div', {}, h('p', { class: 'soft small', role: 'status' }, 'Asking for the trace…'));
@@ -321,7 +336,7 @@ function liveRequest(r) {
     }
   };
   let asked = false;
-  return h(
+  const request = h(
     'details',
     {
       class: 'request',
@@ -337,6 +352,8 @@ function liveRequest(r) {
     ),
     box,
   );
+  request.firstElementChild.tabIndex = -1;
+  return request;
 }
 
 // profileHere asks for the profile of a span's service at its time.
