@@ -20,7 +20,7 @@ import (
 
 // shortened says how much of its length a scenario keeps for this test, and how much denser its load is then.
 var shortened = map[string]struct{ length, rate float64 }{
-	"lost-answers":                   {0.2, 1},
+	"lost-answers":                   {0.12, 2},
 	"crash-between-charge-and-reply": {0.25, 1},
 	"partition-during-checkout":      {0.3, 2},
 }
