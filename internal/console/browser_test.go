@@ -359,6 +359,36 @@ func TestThePageSaysThatItIsOver(t *testing.T) {
 	}
 }
 
+// TestThePageFollowsALabThatIsStartedAgain kills the lab and starts another at its address: the page says that it is cut
+// off, and then is the new one's page, with its token.
+func TestThePageFollowsALabThatIsStartedAgain(t *testing.T) {
+	b := newBrowser(t)
+	first, err := Start(t.Context(), Config{Runs: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.do(chromedp.Navigate(first.URL()))
+	connectedTo(t, first)
+	b.wait("it is live", "document.querySelector('.state.on')")
+	if err := first.http.Close(); err != nil { // without a word, as kill -9 does
+		t.Fatal(err)
+	}
+	b.wait("it says that the connection is lost", "document.querySelector('.state.lost') && document.body.innerText.includes('trying again')")
+	if err := first.Close(context.Background(), ""); err != nil {
+		t.Fatal(err)
+	}
+	second, err := Start(t.Context(), Config{Runs: t.TempDir(), Listen: first.listener.Addr().String()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := second.Close(context.Background(), "the test has ended"); err != nil {
+			t.Error(err)
+		}
+	})
+	b.wait("it is the page of the new one", fmt.Sprintf("document.querySelector('.state.on') && document.querySelector('meta[name=faultline-token]').content === %q", second.token))
+}
+
 // connected is the page that is connected, if there is one.
 func connected(s *Server) *subscriber {
 	s.mu.Lock()

@@ -40,6 +40,7 @@ type Server struct {
 	cfg      Config
 	listener net.Listener
 	http     *http.Server
+	id       string // tells this server from the one before
 	token    string // to act
 	entry    string // to see anything; "" on loopback
 	serving  sync.WaitGroup
@@ -69,7 +70,7 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("serving the page: %w", err)
 	}
-	s := &Server{cfg: cfg, listener: listener, token: secret(), subscribers: map[*subscriber]bool{}, reports: map[string]string{}}
+	s := &Server{cfg: cfg, listener: listener, id: secret(), token: secret(), subscribers: map[*subscriber]bool{}, reports: map[string]string{}}
 	if !s.loopback() {
 		s.entry = secret()
 	}

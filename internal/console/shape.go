@@ -8,7 +8,8 @@ import "github.com/faultline-lab/faultline/internal/report"
 
 // state is everything that a page needs that has just connected.
 type state struct {
-	Run *runShape `json:"run"` // nil while nothing runs
+	Server string    `json:"server"` // tells this server from one that was started before
+	Run    *runShape `json:"run"`    // nil while nothing runs
 	// Tick is what the page would have got by now.
 	Tick *tick `json:"tick,omitempty"`
 }

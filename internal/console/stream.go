@@ -99,9 +99,9 @@ func (s *Server) restart() { s.broadcast(message("state", s.state())) }
 // state is what a page needs that has just connected. The caller holds s.mu.
 func (s *Server) state() state {
 	if s.live == nil {
-		return state{}
+		return state{Server: s.id}
 	}
-	return state{Run: &s.live.shape, Tick: s.live.tick(time.Now(), true)}
+	return state{Server: s.id, Run: &s.live.shape, Tick: s.live.tick(time.Now(), true)}
 }
 
 // settle gives the pages that are connected what is new, so that it is not new a second

@@ -48,6 +48,10 @@ function connect() {
 // begin takes in all of a run. When the same run comes again, after a lost connection, the page
 // stays as it is, with what was being typed and read.
 function begin(state) {
+  if (state.server !== given.state.server) {
+    location.reload(); // another lab answers at the same address: it takes another token
+    return;
+  }
   if (!state.run) {
     run = parts = null;
     main.replaceChildren(
