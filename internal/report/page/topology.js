@@ -157,7 +157,7 @@ function drawLink(line, pick) {
   link.edge = s('path', { class: 'edge', d });
   link.group = s(
     'g',
-    { 'data-from': e.caller, 'data-to': e.callee },
+    { 'data-from': e.caller, 'data-to': e.callee, 'aria-hidden': 'true' }, // the table below has the edges
     link.edge,
     s('path', {
       class: 'arrowhead',

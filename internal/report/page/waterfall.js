@@ -122,7 +122,7 @@ function fall(run, trace, spans, logs, client, { from, to }, request) {
         marks.map(t =>
           h(
             'span',
-            { class: 'tick', style: `left:${at(t + from)}` },
+            { class: 'tick' + (t > 0.93 * span ? ' last' : ''), style: `left:${at(t + from)}` },
             t === 0 && base === 0 && from < 0 ? 'due' : ms(t),
           ),
         ),
