@@ -113,7 +113,7 @@ func (s *sender) otlp(ctx context.Context, p *Part, archive *embedded.Archive, s
 		case got.status == http.StatusNotFound || got.status == http.StatusMethodNotAllowed:
 			return fmt.Errorf("%w: %s answered %s; is it a receiver of OTLP over HTTP?", errWrongPath, address, got.text())
 		case !got.ok():
-			p.refuse(n, got.text())
+			p.refuse(n, behind(got.text()))
 		default:
 			refused, why := rejected(got.body)
 			p.refuse(refused, why)
@@ -122,6 +122,14 @@ func (s *sender) otlp(ctx context.Context, p *Part, archive *embedded.Archive, s
 		s.tell(p)
 		return nil
 	})
+}
+
+// behind adds what to do where Loki refused records for their age.
+func behind(text string) string {
+	if strings.Contains(text, "too far behind") {
+		return text + " (ingester.max_chunk_age in loki.yaml must be twice as long as the run lies back)"
+	}
+	return text
 }
 
 // The headers in which a Prometheus says how much of a message it wrote.

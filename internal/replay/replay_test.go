@@ -17,6 +17,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
+	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/faultline-lab/faultline/internal/plan"
 	"github.com/faultline-lab/faultline/internal/record"
@@ -267,6 +268,7 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 		{"no Prometheus", 404, "", prometheusAt, "is it a Prometheus?"},
 		{"an older protocol", 415, "unknown", prometheusAt, "remote write 2.0"},
 		{"too old", 400, "out of order sample", prometheusAt, "storage.tsdb.out_of_order_time_window"},
+		{"too far behind", 400, "entry too far behind", func(url string) Config { return Config{Loki: url} }, "ingester.max_chunk_age"},
 		{"no receiver of OTLP", 404, "", func(url string) Config { return Config{OTLP: url} }, "is it a receiver of OTLP over HTTP?"},
 		{"no Pyroscope", 404, "", func(url string) Config { return Config{Pyroscope: url} }, "is it a Pyroscope?"},
 		{"a Loki that refuses", 400, "entry too far behind", func(url string) Config { return Config{Loki: url} }, "400: entry too far behind"},
@@ -287,6 +289,26 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 func prometheusAt(url string) Config { return Config{Prometheus: url} }
 
 // A program that is busy is asked again, and given up in the end.
+// Receivers of OTLP say in protobuf why they refuse, as Loki does.
+func TestTextOfAStatus(t *testing.T) {
+	status := protowire.AppendVarint(protowire.AppendTag(nil, 1, protowire.VarintType), 3)
+	status = protowire.AppendBytes(protowire.AppendTag(status, 2, protowire.BytesType), []byte("entry too far behind"))
+	for name, test := range map[string]struct {
+		body []byte
+		want string
+	}{
+		"a status":       {status, "400: entry too far behind"},
+		"without text":   {status[:2], "400: Bad Request"},
+		"not protobuf":   {[]byte("\xff"), "400: Bad Request"},
+		"nothing at all": {nil, "400: Bad Request"},
+	} {
+		got := answer{http.StatusBadRequest, http.Header{"Content-Type": {"application/x-protobuf"}}, test.body}
+		if got.text() != test.want {
+			t.Errorf("%s: %q, not %q", name, got.text(), test.want)
+		}
+	}
+}
+
 func TestBusy(t *testing.T) {
 	url, asked := answering(t, http.StatusServiceUnavailable, "later")
 	waited := 0

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"google.golang.org/protobuf/encoding/protowire"
 )
 
 // sender talks to the other programs.
@@ -32,7 +34,11 @@ func (a answer) ok() bool { return a.status/100 == 2 }
 // text is what was said, on one line and not too long.
 func (a answer) text() string {
 	const most = 300
-	text := strings.Join(strings.Fields(string(a.body)), " ")
+	body := a.body
+	if strings.HasPrefix(a.header.Get("Content-Type"), "application/x-protobuf") {
+		body = statusMessage(body)
+	}
+	text := strings.Join(strings.Fields(string(body)), " ")
 	if len(text) > most {
 		text = text[:most] + "..."
 	}
@@ -40,6 +46,29 @@ func (a answer) text() string {
 		text = http.StatusText(a.status)
 	}
 	return fmt.Sprintf("%d: %s", a.status, text)
+}
+
+// statusMessage is the text of a google.rpc.Status, its field 2, with which receivers of OTLP refuse.
+func statusMessage(body []byte) []byte {
+	for rest := body; len(rest) > 0; {
+		number, kind, n := protowire.ConsumeTag(rest)
+		if n < 0 {
+			break
+		}
+		rest = rest[n:]
+		if number == 2 && kind == protowire.BytesType {
+			text, n := protowire.ConsumeBytes(rest)
+			if n < 0 {
+				break
+			}
+			return text
+		}
+		if n = protowire.ConsumeFieldValue(number, kind, rest); n < 0 {
+			break
+		}
+		rest = rest[n:]
+	}
+	return nil // the status says it
 }
 
 // ErrNowhere says that no address was given.
