@@ -294,15 +294,18 @@ func TestTextOfAStatus(t *testing.T) {
 	status := protowire.AppendVarint(protowire.AppendTag(nil, 1, protowire.VarintType), 3)
 	status = protowire.AppendBytes(protowire.AppendTag(status, 2, protowire.BytesType), []byte("entry too far behind"))
 	for name, test := range map[string]struct {
+		kind string
 		body []byte
 		want string
 	}{
-		"a status":       {status, "400: entry too far behind"},
-		"without text":   {status[:2], "400: Bad Request"},
-		"not protobuf":   {[]byte("\xff"), "400: Bad Request"},
-		"nothing at all": {nil, "400: Bad Request"},
+		"a status":       {"application/x-protobuf", status, "400: entry too far behind"},
+		"as Loki has it": {"application/octet-stream", status, "400: entry too far behind"},
+		"without text":   {"application/x-protobuf", status[:2], "400: Bad Request"},
+		"not protobuf":   {"application/x-protobuf", []byte("\xff"), "400: Bad Request"},
+		"nothing at all": {"application/x-protobuf", nil, "400: Bad Request"},
+		"plain":          {"text/plain", []byte("entry too far behind"), "400: entry too far behind"},
 	} {
-		got := answer{http.StatusBadRequest, http.Header{"Content-Type": {"application/x-protobuf"}}, test.body}
+		got := answer{http.StatusBadRequest, http.Header{"Content-Type": {test.kind}}, test.body}
 		if got.text() != test.want {
 			t.Errorf("%s: %q, not %q", name, got.text(), test.want)
 		}

@@ -35,7 +35,8 @@ func (a answer) ok() bool { return a.status/100 == 2 }
 func (a answer) text() string {
 	const most = 300
 	body := a.body
-	if strings.HasPrefix(a.header.Get("Content-Type"), "application/x-protobuf") {
+	switch a.header.Get("Content-Type") {
+	case "application/x-protobuf", "application/octet-stream": // the latter is what Loki says
 		body = statusMessage(body)
 	}
 	text := strings.Join(strings.Fields(string(body)), " ")
