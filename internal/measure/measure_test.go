@@ -51,7 +51,7 @@ func newRun() *record.Run {
 			Faults: []plan.Window{{Fault: chaos.Fault{ID: "slow", Kind: "latency", Edges: []chaos.Edge{{Caller: "payments", Callee: "bank"}}}, Start: 15 * second, End: 25 * second}},
 		},
 		System: &system.System{Entry: "gateway", Services: []*system.Service{
-			{Name: "gateway", Replicas: 1, Calls: []string{"payments"}}, {Name: "payments", Replicas: 2, Calls: []string{"bank"}}, {Name: "bank", Replicas: 1},
+			{Name: "gateway", Replicas: 1, Calls: []string{"payments"}}, {Name: "payments", Replicas: 2, Calls: []string{"bank"}, Capacity: &system.Capacity{Workers: 16}}, {Name: "bank", Replicas: 1},
 		}},
 	}
 }

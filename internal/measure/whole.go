@@ -10,7 +10,8 @@ import (
 )
 
 // Wasted is the share of all worker time of the system, over all its services,
-// that was spent for callers who had gone. Services without a door have no part in it.
+// that was spent for callers who had gone. A service without a capacity has no part
+// in it: it has no workers to lose, and what it holds is mostly the wait for its callees.
 func (s *Set) Wasted(ctx context.Context, w Window) Value {
 	held, err := s.increases(ctx, w, names.DoorServiceTime+"_sum")
 	if err != nil {
@@ -20,16 +21,20 @@ func (s *Set) Wasted(ctx context.Context, w Window) Value {
 	if err != nil {
 		return unknown(figure.Ratio, "%v", err)
 	}
+	limited := []string{}
 	for _, service := range s.run.System.Services {
 		if why := s.gaps(ctx, service.Name, w); why != "" {
 			return unknown(figure.Ratio, "%s", why)
 		}
+		if service.Capacity != nil {
+			limited = append(limited, service.Name)
+		}
 	}
-	worked := total(held, "")
+	worked := total(held, names.Service, limited...)
 	if worked <= 0 {
-		return unknown(figure.Ratio, "no service did work in the window, or none recorded it")
+		return unknown(figure.Ratio, "no service with a capacity did work in the window, or none recorded it")
 	}
-	return known(part(total(wasted, ""), worked), figure.Ratio, 0)
+	return known(part(total(wasted, names.Service, limited...), worked), figure.Ratio, 0)
 }
 
 // CPU is what all processes of the system used together, in cores, without

@@ -36,7 +36,7 @@ func TestWholeSystem(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	expect(t, "wasted", set.Wasted(t.Context(), w), 5.0/20, "")
+	expect(t, "wasted", set.Wasted(t.Context(), w), 4.0/10, "") // of payments, whose workers are limited
 	expect(t, "cpu", set.CPU(t.Context(), w), 0.9375, "")
 }
 
@@ -52,7 +52,7 @@ func TestWholeSystemWithoutNumbers(t *testing.T) {
 	}{
 		{"no metrics", nil, "the run has no metrics", "the run has no metrics"},
 		{"damaged", &fakeMetrics{err: errors.New("gone")}, `querying door_service_time_seconds_sum: gone`, `querying faultline_process_cpu_seconds: gone`},
-		{"some", partly, "no service did work in the window, or none recorded it", "the CPU of payments was not recorded"},
+		{"some", partly, "no service with a capacity did work in the window, or none recorded it", "the CPU of payments was not recorded"},
 	} {
 		set := measure.New(newRun(), test.m)
 		w := set.Whole()
