@@ -42,10 +42,11 @@ type candidate struct {
 
 const (
 	feedEvery   = time.Second
-	feedOverlap = 3 * time.Second // a scrape takes its time, and counts from its beginning
-	feedSettle  = 2 * time.Second // at the end, for what is still on its way
-	tracesKept  = 1000            // from Tempo, in all
-	tracesSeen  = 50_000          // requests among which they are chosen
+	feedOverlap = 3 * time.Second  // a scrape takes its time, and counts from its beginning
+	logsWithin  = 10 * time.Second // from a program over the collector to Loki, which is asked for each stretch once
+	feedSettle  = 2 * time.Second  // at the end, for what is still on its way
+	tracesKept  = 1000             // from Tempo, in all
+	tracesSeen  = 50_000           // requests among which they are chosen
 )
 
 // startFeed makes sure that the stack answers, and follows it until stop.
@@ -94,7 +95,7 @@ func (f *feed) step(ctx context.Context, now time.Time, last bool) {
 		f.complain("the record", f.client.Push(ctx, own, f.follower.Add(samples, now)))
 	}
 	if f.tempo {
-		f.complain("Loki", f.takeLogs(ctx, own, now.Add(-feedOverlap)))
+		f.complain("Loki", f.takeLogs(ctx, own, now.Add(-logsWithin)))
 		return
 	}
 	messages, err := f.client.Messages(ctx)
