@@ -397,7 +397,7 @@ function build() {
     rates: new Map(),
     // The rest of the page, each in a frame of its own, so that none takes long; the topology before what stands below
     // it, for its height is not known before.
-    later: [() => parts.topology.prepare(), addTopology, addBench, addSide, addLogs],
+    later: [() => parts.topology.plan(), () => parts.topology.prepare(), addTopology, addBench, addSide, addLogs],
   };
   parts.topology = topology(snapshot(), 'now', { figures: true, pick: picked => parts.pick && parts.pick(picked) });
   parts.topology.held = true;

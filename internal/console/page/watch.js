@@ -301,9 +301,19 @@ function showRequests() {
   run.waiting.requests = 0;
   change(parts.moreRequests, { style: 'visibility:hidden' });
   if (empty) empty.remove();
-  parts.requests.prepend(...fresh.map(liveRequest));
-  while (parts.requests.childElementCount > keepRequests) parts.requests.lastElementChild.remove();
+  const first = fresh.slice(0, oneFrame).map(liveRequest);
+  parts.requests.prepend(...first);
+  if (fresh.length > oneFrame)
+    parts.later.push(() => {
+      first.at(-1).after(...fresh.slice(oneFrame).map(liveRequest));
+      trimRequests();
+    });
+  trimRequests();
   if (!parts.requests.contains(document.activeElement)) stopAt(parts.requests.querySelector('summary'));
+}
+const oneFrame = 60; // requests that are drawn in one frame; a page that is opened late comes with more
+function trimRequests() {
+  while (parts.requests.childElementCount > keepRequests) parts.requests.lastElementChild.remove();
 }
 // The list is one stop of the tab key; the arrow keys lead from request to request.
 function stopAt(summary) {

@@ -26,27 +26,33 @@ const edgeName = e => e.caller + '->' + e.callee;
 // topology draws the services and edges of a run with the figures of a phase. Its update
 // shows others in the same picture: only what is different changes, and nothing moves. figures
 // is set to write rate and p99 on every edge while there is room; pick is told of the service
-// or the edge that was clicked. To draw many services takes the time of two frames: prepare works
-// out where everything goes, and fit draws it; held keeps it from being drawn before.
+// or the edge that was clicked. To draw many services takes the time of three frames: plan works
+// out where everything goes, prepare draws it, and fit shows it; held keeps it from being shown before.
 function topology(run, phase, { figures = false, pick = null } = {}) {
   let shown = { run, phase },
     picture = null,
-    prepared = null;
-  const box = draws(220, width => {
-    const plan = prepared && prepared.asked === width ? prepared : planOf(run, width);
-    prepared = null;
-    box.style.minHeight = 'auto'; // from here on it has the height of what is drawn
-    picture = topologyOf(run, plan, { figures, pick });
+    planned = null;
+  const draw = width => {
+    if (!planned || planned.asked !== width) planned = planOf(run, width);
+    picture = topologyOf(run, planned, { figures, pick });
     picture.update(shown.run, shown.phase);
+    picture.asked = width;
+  };
+  const box = draws(220, width => {
+    if (!picture || picture.asked !== width) draw(width);
+    picture.asked = null; // it is shown once: when it is asked for again, something has changed
+    box.style.minHeight = 'auto'; // from here on it has the height of what is drawn
     return h(
       'div',
       { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': 'topology of ' + run.label },
       picture.root,
     );
   });
-  box.prepare = () => {
-    prepared = planOf(run, Math.floor(box.clientWidth));
+  const room = () => Math.floor(box.clientWidth);
+  box.plan = () => {
+    planned = planOf(run, room());
   };
+  box.prepare = () => draw(room());
   box.update = (run, phase) => {
     shown = { run, phase };
     if (picture) picture.update(run, phase);
