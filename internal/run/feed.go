@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/faultline-lab/faultline/loadgen"
 	"github.com/faultline-lab/faultline/observability/remote"
@@ -41,12 +44,14 @@ type candidate struct {
 }
 
 const (
-	feedEvery   = time.Second
-	feedOverlap = 3 * time.Second  // a scrape takes its time, and counts from its beginning
-	logsWithin  = 10 * time.Second // from a program over the collector to Loki, which is asked for each stretch once
-	feedSettle  = 2 * time.Second  // at the end, for what is still on its way
-	tracesKept  = 1000             // from Tempo, in all
-	tracesSeen  = 50_000           // requests among which they are chosen
+	feedEvery    = time.Second
+	feedOverlap  = 3 * time.Second  // a scrape takes its time, and counts from its beginning
+	logsWithin   = 10 * time.Second // from a program over the collector to Loki, which is asked for each stretch once
+	feedSettle   = 2 * time.Second  // at the end, for what is still on its way
+	tracesKept   = 1000             // from Tempo, in all
+	tracesAtOnce = 4                // questions under way
+	tracesWithin = time.Minute      // for all of them; the run is over, and somebody waits
+	tracesSeen   = 50_000           // requests among which they are chosen
 )
 
 // startFeed makes sure that the stack answers, and follows it until stop.
@@ -127,23 +132,24 @@ func (f *feed) takeTraces(ctx context.Context, own string) {
 	f.mu.Lock()
 	ids := traceIDs(f.candidates, tracesKept)
 	f.mu.Unlock()
-	missing := int64(0)
-	for i, id := range ids {
-		m, found, err := f.client.Trace(ctx, id)
-		if err != nil {
-			f.complain("Tempo", err)
-			missing += int64(len(ids) - i)
-			break
-		}
-		if !found {
-			missing++
-			continue
-		}
-		f.complain("the record", f.client.Send(ctx, own, m))
+	var missing atomic.Int64 // at least one span of each trace
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(tracesAtOnce)
+	for _, id := range ids {
+		group.Go(func() error {
+			m, found, err := f.client.Trace(ctx, id)
+			if err != nil || !found {
+				missing.Add(1)
+				return err
+			}
+			f.complain("the record", f.client.Send(ctx, own, m))
+			return nil
+		})
 	}
+	f.complain("Tempo", group.Wait())
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.lost.SpansDropped += missing // at least one of each trace
+	f.lost.SpansDropped += missing.Load()
 }
 
 // result remembers a request whose trace may be wanted.
@@ -183,12 +189,14 @@ func (f *feed) stop() {
 	defer settle.Stop()
 	<-settle.C
 	f.step(ctx, time.Now(), true)
+	f.complain("Prometheus", f.client.EndLab(ctx, f.g.telemetry.Registry, time.Now()))
 	if f.tempo {
 		own := f.g.backend.Endpoints().OTLP
 		f.complain("Loki", f.takeLogs(ctx, own, time.Now()))
+		ctx, cancel := context.WithTimeout(context.Background(), tracesWithin)
+		defer cancel()
 		f.takeTraces(ctx, own)
 	}
-	f.complain("Prometheus", f.client.EndLab(ctx, f.g.telemetry.Registry, time.Now()))
 	f.client.Close()
 }
 

@@ -47,7 +47,7 @@ type Message struct {
 	Packed bool // by gzip
 }
 
-// Client asks one stack. It is for one goroutine.
+// Client asks one stack. It is for one goroutine, but for Trace and Send, which any number may call.
 type Client struct {
 	cfg  Config
 	http *http.Client
