@@ -17,6 +17,7 @@ import (
 
 	toxiproxy "github.com/Shopify/toxiproxy/v2"
 	"github.com/Shopify/toxiproxy/v2/collectors"
+	"github.com/Shopify/toxiproxy/v2/stream"
 	"github.com/Shopify/toxiproxy/v2/toxics"
 	"github.com/rs/zerolog"
 
@@ -359,7 +360,7 @@ func (s *Server) removeLocked(ctx context.Context, e *entry, name string) (remov
 	}
 	var done removal
 	for _, toxic := range doomed {
-		err := s.try(ctx, func() error { return px.Toxics.RemoveToxic(context.WithoutCancel(ctx), toxic.Name) })
+		err := s.removeToxic(ctx, e, toxic)
 		if errors.Is(err, errHangs) {
 			done, err = s.replace(e, kept, fmt.Sprintf("removing %s did not end within %s", toxic.Name, s.within))
 			done.toxics = len(doomed)
@@ -377,6 +378,22 @@ func (s *Server) removeLocked(ctx context.Context, e *entry, name string) (remov
 	}
 	return done, nil
 }
+
+// removeToxic removes a toxic; the meter before it, if it stands right before it, passes nothing on meanwhile.
+func (s *Server) removeToxic(ctx context.Context, e *entry, toxic *toxics.ToxicWrapper) error {
+	px := e.px
+	if toxic.Index == behindMeter {
+		direction := upward
+		if toxic.Direction == stream.Downstream {
+			direction = downward
+		}
+		defer e.counters.holdBack(direction)()
+	}
+	return s.try(ctx, func() error { return px.Toxics.RemoveToxic(context.WithoutCancel(ctx), toxic.Name) })
+}
+
+// behindMeter is the index of the first toxic after the noop and the meter; see toxics.go.
+const behindMeter = 2
 
 func cutBy(toxic *toxics.ToxicWrapper) int64 {
 	if e, ok := toxic.Toxic.(effective); ok {

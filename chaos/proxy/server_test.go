@@ -414,15 +414,11 @@ func generous(conn net.Conn) {
 }
 
 // TestRemovingEndsWhenClientsCloseDownloads is the worst for Toxiproxy: of
-// twenty trials with its own latency, four to nineteen hang. With ours there is a moment left
-// between the flush and the interruption of the toxic before it, in which chunks can pile up for a
-// client that goes just then, and Toxiproxy tries each for five seconds: on a busy machine that was seen once in
-// some hundred trials, and the proxy is then replaced.
+// twenty trials with its own latency, four to nineteen hang.
 func TestRemovingEndsWhenClientsCloseDownloads(t *testing.T) {
 	if !ownProcess(t) {
 		return
 	}
-	hung := []string{}
 	for range 6 {
 		l := newLab(t, Config{CallWithin: 30 * time.Second}) // what hangs hangs for good; a busy machine is slow
 		address := l.proxy("a->b#1", serve(t, flood))
@@ -431,12 +427,9 @@ func TestRemovingEndsWhenClientsCloseDownloads(t *testing.T) {
 		eventually(t, "it flows", func() bool { return l.traffic("a->b#1").Accepted > 60 })
 		_, header := l.do("DELETE", "/proxies/a-%3Eb%231/toxics/latency_downstream", "", nil)
 		if _, why := ConnectionsCut(header); strings.Contains(why, "did not end") {
-			hung = append(hung, why)
+			t.Error(why)
 		}
 		stop()
-	}
-	if len(hung) > 1 {
-		t.Errorf("%d of 6 hang: %q", len(hung), hung)
 	}
 }
 

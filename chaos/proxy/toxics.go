@@ -75,8 +75,9 @@ type link struct {
 	pending *stream.StreamChunk // taken, not sent yet
 	free    time.Time           // bandwidth: when the pipe is free again
 	used    int64               // limit_data: bytes sent; timeout: chunks swallowed
-	// connection is set for meters only.
+	// Of meters only: their connection, and the removal that interrupted them last.
 	connection *connection
+	passed     *removing
 }
 
 func (l *link) take(stub *toxics.ToxicStub) (c *stream.StreamChunk, interrupted bool) {

@@ -58,6 +58,8 @@ type counters struct {
 	// open counts since the listener last opened: what was cut with the listener
 	// need not come to an orderly end, and must not be counted for ever.
 	open atomic.Pointer[atomic.Int64]
+	// still is the removal of a toxic under way, by direction: see holdBack.
+	still [2]atomic.Pointer[removing]
 	// opening is the connection whose upstream direction was just set up; Toxiproxy
 	// sets up the downstream direction right after, in the same goroutine.
 	opening atomic.Pointer[connection]
@@ -67,6 +69,21 @@ type counters struct {
 type connection struct {
 	open  *atomic.Int64
 	ended [2]chan struct{} // closed when the source has ended: the caller, the callee
+}
+
+// removing is the removal of a toxic, until it is done.
+type removing struct{ done chan struct{} }
+
+// holdBack lets the meters of a direction pass nothing on until the toxic behind them has been removed from their connection.
+// Between what the toxic still held and the meter's turn Toxiproxy tries each chunk that comes for five
+// seconds; a source that floods a client that goes just then would make that last for ever.
+func (c *counters) holdBack(direction int) (release func()) {
+	r := &removing{done: make(chan struct{})}
+	c.still[direction].Store(r)
+	return func() {
+		c.still[direction].Store(nil)
+		close(r.done)
+	}
 }
 
 func newCounters() *counters {
@@ -116,9 +133,13 @@ func (m *meter) NewState() any {
 func (m *meter) Pipe(stub *toxics.ToxicStub) {
 	l := stub.State.(*link)
 	for {
+		if m.heldBack(stub, l) {
+			return
+		}
 		counted := l.pending != nil
 		c, interrupted := l.take(stub)
 		if interrupted {
+			l.passed = m.counters.still[m.direction].Load()
 			return
 		}
 		if c == nil {
@@ -130,8 +151,24 @@ func (m *meter) Pipe(stub *toxics.ToxicStub) {
 			m.bytes().Add(int64(len(c.Data)))
 		}
 		if !m.send(stub, l, c) {
+			l.passed = m.counters.still[m.direction].Load()
 			return
 		}
+	}
+}
+
+// heldBack waits while a toxic is being removed, and says whether it was interrupted: then the toxic is gone from this connection.
+func (m *meter) heldBack(stub *toxics.ToxicStub, l *link) (interrupted bool) {
+	removal := m.counters.still[m.direction].Load()
+	if removal == nil || removal == l.passed {
+		return false
+	}
+	select {
+	case <-removal.done:
+		return false
+	case <-stub.Interrupt:
+		l.passed = removal
+		return true
 	}
 }
 
