@@ -225,6 +225,7 @@ func (i *instance) pause() error {
 		return fmt.Errorf("pausing %s: it does not run", i.name)
 	}
 	if err == nil {
+		awaitStopped(i.describe().PID)
 		i.launcher.cfg.OnEvent(i.name, "paused")
 	}
 	return err

@@ -228,7 +228,7 @@ func (l *Launcher) Kill(ctx context.Context, service string, replica int) error 
 	return l.each(service, replica, func(inst *instance) error { return inst.kill(ctx) })
 }
 
-// Pause stops the service's processes from running (SIGSTOP); connections stay open.
+// Pause stops the service's processes from running (SIGSTOP), and returns when they stand still; connections stay open.
 func (l *Launcher) Pause(_ context.Context, service string, replica int) error {
 	return l.each(service, replica, (*instance).pause)
 }
