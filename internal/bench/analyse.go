@@ -8,10 +8,10 @@ import (
 	"path/filepath"
 	"slices"
 
-	"github.com/faultline-lab/faultline/internal/bench/stats"
 	"github.com/faultline-lab/faultline/internal/figure"
 	"github.com/faultline-lab/faultline/internal/plan"
 	"github.com/faultline-lab/faultline/internal/record"
+	"github.com/faultline-lab/faultline/internal/stats"
 	"github.com/faultline-lab/faultline/resilience"
 )
 

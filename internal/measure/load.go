@@ -10,6 +10,7 @@ import (
 
 	"github.com/faultline-lab/faultline/internal/figure"
 	"github.com/faultline-lab/faultline/internal/measure/grammar"
+	"github.com/faultline-lab/faultline/internal/stats"
 )
 
 // Finished tells whether a journey came to an end of its own, well or not. One
@@ -102,21 +103,11 @@ func (c *Comparison) compare() {
 	if c.Control.Due == 0 || c.Experiment.Due == 0 {
 		return
 	}
-	p, l1, u1 := wilson(c.Experiment.Good, c.Experiment.Due)
-	q, l2, u2 := wilson(c.Control.Good, c.Control.Due)
+	p, q := float64(c.Experiment.Good)/float64(c.Experiment.Due), float64(c.Control.Good)/float64(c.Control.Due)
+	ofP, ofQ := stats.Wilson(c.Experiment.Good, c.Experiment.Due, 0.95), stats.Wilson(c.Control.Good, c.Control.Due, 0.95)
 	c.Difference, c.Known = p-q, true
-	c.Low = c.Difference - math.Hypot(p-l1, u2-q)
-	c.High = c.Difference + math.Hypot(u1-p, q-l2)
-}
-
-// wilson gives a share and its 95 % interval (E. B. Wilson, 1927).
-func wilson(k, n int) (share, low, high float64) {
-	const z = 1.959963984540054
-	m := float64(n)
-	share = float64(k) / m
-	middle := share + z*z/(2*m)
-	half := z * math.Sqrt(share*(1-share)/m+z*z/(4*m*m))
-	return share, (middle - half) / (1 + z*z/m), (middle + half) / (1 + z*z/m)
+	c.Low = c.Difference - math.Hypot(p-ofP.Low, ofQ.High-q)
+	c.High = c.Difference + math.Hypot(ofP.High-p, q-ofQ.Low)
 }
 
 // ofJourneys computes a measure of a load from its journeys.

@@ -1,5 +1,5 @@
-// Package stats owns the statistics of a benchmark: what a handful of repeated
-// runs, compared in pairs, allows one to say. It is pure: randomness comes from
+// Package stats owns the statistics of measures and benchmarks: what a handful of repeated
+// runs, compared in pairs, or two shares of one run allow one to say. It is pure: randomness comes from
 // a seed, and the same numbers and seed give the same answer.
 //
 // It knows nothing of runs or services. Each formula names its source;
