@@ -270,20 +270,7 @@ func TestDoorIsAnMMcQueue(t *testing.T) {
 	var took []time.Duration
 	synctest.Test(t, func(t *testing.T) {
 		d := newTestDoor(t, `{"workers": 3, "queue": 1000000, "service_time": {"exponential": "10ms"}}`, "")
-		arrivals := resilience.Seeded(1, "arrivals")
-		var wait sync.WaitGroup
-		var mu sync.Mutex
-		for range requests {
-			time.Sleep(time.Duration(arrivals.ExpFloat64() / 280 * float64(time.Second)))
-			wait.Go(func() {
-				due := time.Now()
-				_ = d.Do(context.Background(), nothing)
-				mu.Lock()
-				defer mu.Unlock()
-				took = append(took, time.Since(due))
-			})
-		}
-		wait.Wait()
+		arrive(t.Context(), d, requests, 280, func(after time.Duration, _ error) { took = append(took, after) })
 	})
 	slices.Sort(took)
 	for quantile, want := range map[float64]time.Duration{0.5: 39 * time.Millisecond, 0.99: 235 * time.Millisecond} {
@@ -293,6 +280,24 @@ func TestDoorIsAnMMcQueue(t *testing.T) {
 			t.Errorf("p%v is %s, want %s", 100*quantile, got, want)
 		}
 	}
+}
+
+// arrive sends a door so many Poisson arrivals a second, in virtual time, and says of each after which time it ended, and how.
+func arrive(ctx context.Context, d *Door, requests int, perSecond float64, ended func(after time.Duration, err error)) {
+	arrivals := resilience.Seeded(1, "arrivals")
+	var wait sync.WaitGroup
+	var mu sync.Mutex
+	for range requests {
+		time.Sleep(time.Duration(arrivals.ExpFloat64() / perSecond * float64(time.Second)))
+		wait.Go(func() {
+			due := time.Now()
+			err := d.Do(ctx, nothing)
+			mu.Lock()
+			defer mu.Unlock()
+			ended(time.Since(due), err)
+		})
+	}
+	wait.Wait()
 }
 
 func TestPauseRepaysWhatItOverslept(t *testing.T) {
@@ -435,22 +440,11 @@ func overloaded(t *testing.T, patience time.Duration, policies string) float64 {
 	good := 0
 	synctest.Test(t, func(t *testing.T) {
 		d := newTestDoor(t, `{"workers": 4, "queue": 200, "service_time": {"exponential": "20ms"}}`, policies) // 200/s
-		arrivals := resilience.Seeded(1, "arrivals")
-		var wait sync.WaitGroup
-		var mu sync.Mutex
-		for range requests {
-			time.Sleep(time.Duration(arrivals.ExpFloat64() / 300 * float64(time.Second)))
-			wait.Go(func() {
-				due := time.Now()
-				err := d.Do(t.Context(), nothing)
-				mu.Lock()
-				defer mu.Unlock()
-				if err == nil && time.Since(due) <= patience {
-					good++
-				}
-			})
-		}
-		wait.Wait()
+		arrive(t.Context(), d, requests, 300, func(after time.Duration, err error) {
+			if err == nil && after <= patience {
+				good++
+			}
+		})
 	})
 	return float64(good) / requests
 }
