@@ -283,7 +283,7 @@ func TestDoorIsAnMMcQueue(t *testing.T) {
 }
 
 // arrive sends a door so many Poisson arrivals a second, in virtual time, and says of each after which time it ended, and how.
-func arrive(ctx context.Context, d *Door, requests int, perSecond float64, ended func(after time.Duration, err error)) {
+func arrive(ctx context.Context, d testDoor, requests int, perSecond float64, ended func(after time.Duration, err error)) {
 	arrivals := resilience.Seeded(1, "arrivals")
 	var wait sync.WaitGroup
 	var mu sync.Mutex
