@@ -6,13 +6,13 @@ import (
 	"maps"
 	"math"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/faultline-lab/faultline/internal/scenario"
 	"github.com/faultline-lab/faultline/internal/strictyaml"
 	"github.com/faultline-lab/faultline/loadgen"
+	"github.com/faultline-lab/faultline/parameter"
 	"github.com/faultline-lab/faultline/resilience"
 )
 
@@ -117,18 +117,16 @@ func (c *compiler) experiment(path, text string) float64 {
 	if text == "" || c.src.Failed(path) {
 		return 0
 	}
-	digits, percent := strings.CutSuffix(text, "%")
-	share, err := strconv.ParseFloat(strings.TrimSpace(digits), 64)
-	if percent {
-		share /= 100
+	// Not above half, for the control is as large as the experiment.
+	described := []parameter.Parameter{{Name: "experiment", Type: parameter.Ratio, Max: parameter.Bound(0.5)}}
+	values, problems := parameter.Check(described, map[string]any{"experiment": text})
+	for _, p := range problems {
+		c.fail(path, p.Message, "above 0 and at most 50%: the control is as large as the experiment")
 	}
-	switch {
-	case err != nil:
-		c.fail(path, fmt.Sprintf("%q is not a ratio", text), "write it as 10% or 0.1")
-	case share <= 0 || share > 0.5:
-		c.fail(path, fmt.Sprintf("%s is not above 0 and at most 50%%", text), "the control is as large as the experiment")
+	if len(problems) == 0 && values.Float("experiment") == 0 {
+		c.fail(path, "0 marks nothing as the experiment", "above 0 and at most 50%")
 	}
-	return share
+	return values.Float("experiment")
 }
 
 // steps are those of the journey, or the one request.

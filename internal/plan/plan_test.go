@@ -503,3 +503,33 @@ func TestObservedEdges(t *testing.T) {
 		}
 	}
 }
+
+func TestExperimentOfALoad(t *testing.T) {
+	sys := readSystem(t, "testdata/system.yaml")
+	for _, test := range []struct {
+		text string
+		want float64
+		err  string
+	}{
+		{"10%", 0.1, ""},
+		{"0.2", 0.2, ""},
+		{"50%", 0.5, ""},
+		{"60%", 0, "0.6 is above the greatest permitted value, 0.5"},
+		{"0", 0, "0 marks nothing as the experiment"},
+		{"NaN", 0, "NaN is not a ratio"},
+		{"some", 0, "some is not a ratio"},
+	} {
+		text := "name: x\nsystem: small\nload: {a: {request: GET /, rate: 10/s, experiment: " + test.text + "}}\nphases: {all: 5s}\n"
+		sc, err := scenario.Load("x.yaml", []byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := plan.Compile(sc, sys, scenario.DefaultVariant, plan.Options{})
+		switch {
+		case test.err != "" && (err == nil || !strings.Contains(err.Error(), "x.yaml:3: load.a.experiment: "+test.err)):
+			t.Errorf("%s: got %v, want %q", test.text, err, test.err)
+		case test.err == "" && (err != nil || p.Loads[0].Experiment != test.want):
+			t.Errorf("%s: got %v and %v, want %v", test.text, p, err, test.want)
+		}
+	}
+}
