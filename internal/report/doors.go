@@ -174,10 +174,7 @@ func (b *pageBuilder) spread() {
 
 // spreadEnds is when the next fault begins after this one has ended, or the run ends.
 func (b *pageBuilder) spreadEnds(fault plan.Window) time.Duration {
-	end := fault.End
-	for _, phase := range b.run.Plan.Phases {
-		end = max(end, phase.End)
-	}
+	end := max(fault.End, b.run.Plan.Length())
 	for _, other := range b.run.Plan.Faults {
 		if other.Start >= fault.End {
 			end = min(end, other.Start)
